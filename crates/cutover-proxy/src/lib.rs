@@ -1,0 +1,1 @@
+//! The data plane: routes, targets, health, switch, drain.

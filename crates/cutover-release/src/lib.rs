@@ -1,0 +1,1 @@
+//! Plan, check, execute and the ledger of deployments.

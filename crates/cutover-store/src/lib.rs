@@ -1,0 +1,1 @@
+//! Blobs, layers, snapshots and image references on disk.
