@@ -1,1 +1,22 @@
-//! Dockerfile to image.
+//! Dockerfile → image: `dockerfile` (what was written) → `graph` (what is needed) → `cache`
+//! (what is known already) → `solve` (what is left to do).
+//!
+//! Owns: the Dockerfile language, `.dockerignore`, build cache keys and the build cache's database,
+//! COPY/ADD, and the image config and history that a build leaves. Refuses: reading a clock or the
+//! environment (both are in [`BuildOptions`] and [`World`]), talking to a registry (a [`Puller`]
+//! does), starting processes (a [`Runner`] does). The reference is the observable result of
+//! BuildKit: where its documentation and its behaviour differ, its behaviour wins.
+//!
+//! Invariants: a layer is the overlay's upper directory, never a rescan; a cache key is the digest
+//! of everything a step can observe and of nothing else, so never a file time; nothing that a
+//! killed build leaves is visible to another build or kept from gc.
+
+mod error;
+mod options;
+mod progress;
+mod runner;
+
+pub use error::{BuildError, Place};
+pub use options::{BuildOptions, Built, DockerfileSource, World};
+pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
+pub use runner::{ExtraHost, Network, PullError, Puller, RunStep, RunStepError, Runner};
