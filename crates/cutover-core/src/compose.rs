@@ -1,0 +1,2 @@
+//! compose
+pub mod interpolate;
