@@ -1,6 +1,15 @@
 //! Image configuration to running container.
+//!
+//! [`merge`] turns an image's config and docker's options into a [`container::ContainerConfig`];
+//! [`container::Containers`] keeps containers and acts on them; [`shim`] is the process that
+//! supervises one; [`spec`] and `init` below it make one process tree from pure data.
 
 pub mod cgroup;
+pub mod container;
 pub mod init;
+pub mod logs;
+pub mod merge;
+pub mod shim;
 pub mod spec;
 pub mod sys;
+pub mod volume;

@@ -1,0 +1,33 @@
+//! Containers on this machine: their directories, names, state, and what can be done with them.
+//!
+//! Owns `ROOT/containers` and `RUN/containers`. A container's directory appears whole (made aside,
+//! then renamed) and vanishes whole. Its `lock` file is held by its shim for as long as it lives, so
+//! "is it supervised?" is a question to the kernel, not to a pid file: a state that says `running`
+//! under a free lock is a lie, and whoever finds it sets it right ([`Containers::get`]).
+
+mod config;
+mod containers;
+mod error;
+mod exec;
+mod handle;
+mod id;
+mod run_once;
+mod session;
+mod signal;
+mod state;
+
+pub use config::{
+    Attachment, CONFIG_VERSION, ContainerConfig, Dns, ImageName, LogConfig, Mount, MountKind,
+    NetworkMode, Port, Protocol, Resources, RestartPolicy, Security,
+};
+pub use containers::{Containers, Recovered, Summary, Watch};
+pub use error::{Error, Result};
+pub use exec::ExecOptions;
+pub use handle::Container;
+pub use id::{Id, ParseIdError, check_name, name_for};
+pub use run_once::run_once;
+pub use session::{Ended, Session, SessionIo};
+pub use signal::{ParseSignalError, parse_signal, signal_name};
+pub use state::{Address, ExitStatus, Health, HealthStatus, Probe, STATE_VERSION, State, Status};
+
+pub use crate::spec::{Device, Seccomp, Ulimit};
