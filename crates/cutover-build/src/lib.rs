@@ -11,7 +11,9 @@
 //! of everything a step can observe and of nothing else, so never a file time; nothing that a
 //! killed build leaves is visible to another build or kept from gc.
 
+pub mod dockerfile;
 mod error;
+mod glob;
 mod options;
 mod progress;
 mod runner;

@@ -19,14 +19,39 @@ pub enum Stream {
 /// Something that happened. `at` is the time since the build started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    Started { step: StepId, name: &'a str, at: Duration },
-    Output { step: StepId, stream: Stream, bytes: &'a [u8], at: Duration },
-    Cached { step: StepId, name: &'a str },
-    Done { step: StepId, at: Duration },
-    Failed { step: StepId, error: &'a str, at: Duration },
-    Warning { text: &'a str },
+    Started {
+        step: StepId,
+        name: &'a str,
+        at: Duration,
+    },
+    Output {
+        step: StepId,
+        stream: Stream,
+        bytes: &'a [u8],
+        at: Duration,
+    },
+    Cached {
+        step: StepId,
+        name: &'a str,
+    },
+    Done {
+        step: StepId,
+        at: Duration,
+    },
+    Failed {
+        step: StepId,
+        error: &'a str,
+        at: Duration,
+    },
+    Warning {
+        text: &'a str,
+    },
     /// The image is in the store; one event per tag, or one with none.
-    Exported { image: &'a str, tag: Option<&'a str>, at: Duration },
+    Exported {
+        image: &'a str,
+        tag: Option<&'a str>,
+        at: Duration,
+    },
 }
 
 /// Receives events, possibly from several threads.

@@ -1,0 +1,62 @@
+//! The Dockerfile language: text → [`Dockerfile`], pure.
+//!
+//! Layers, each its own module: `directive` (`# escape=`), `lines` (continuations, comments,
+//! heredoc bodies), `words` (flags, quoted words, JSON), `instruction` (the types), `read` (words →
+//! types), `expand` (variables, at build time). What is written is kept as written: expansion and
+//! meaning belong to `stage`.
+
+mod directive;
+mod duration;
+pub mod expand;
+mod flags;
+mod heredoc;
+mod instruction;
+mod lines;
+mod read;
+mod words;
+
+pub use heredoc::Heredoc;
+pub use instruction::{
+    Arg, CommandLine, Copy, Dockerfile, Health, Inline, Instruction, Kind, Lines, Pair, Run,
+    RunNetwork, Stage, Warning,
+};
+
+/// Why a text is not a Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct ParseError {
+    pub lines: Lines,
+    pub problem: String,
+    pub hint: Option<String>,
+}
+
+impl ParseError {
+    fn new(lines: Lines, problem: impl Into<String>) -> Self {
+        Self { lines, problem: problem.into(), hint: None }
+    }
+}
+
+/// Parses a Dockerfile. `bytes` need not be UTF-8: what is not, is replaced.
+pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let directives = directive::parse(text)?;
+    let logical = lines::split(text, directives.escape)?;
+    read::dockerfile(directives, &logical)
+}
+
+/// Parses one ONBUILD trigger; its errors and lines are those of `place`, the FROM that pulls it.
+pub fn parse_trigger(text: &str, place: Lines) -> Result<Instruction, ParseError> {
+    let at_place = |error: ParseError| ParseError { lines: place, ..error };
+    let directives = directive::parse(text).map_err(at_place)?;
+    let logical = lines::split(text, directives.escape).map_err(at_place)?;
+    let [line] = logical.as_slice() else {
+        return Err(ParseError::new(place, "onbuild trigger should be a single instruction"));
+    };
+    let mut instruction = read::trigger(line).map_err(at_place)?;
+    instruction.lines = place;
+    Ok(instruction)
+}
+
+#[cfg(test)]
+mod tests;
