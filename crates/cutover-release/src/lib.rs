@@ -23,6 +23,7 @@
 
 pub mod facts;
 pub mod journal;
+pub mod ledger;
 pub mod plan;
 pub mod policy;
 pub mod step;
@@ -30,6 +31,7 @@ pub mod world;
 
 pub use facts::{Facts, Instance, InstanceFact, InstanceId, Kind, Observed, Releases, Wanted};
 pub use journal::{Course, Entry, Failure, Journal, JournalError, Outcome, Progress};
+pub use ledger::Ledger;
 pub use plan::Plan;
 pub use step::{Action, Step, StepId};
 pub use world::{Done, Interrupt, Reading, Scene, StepError, World};
