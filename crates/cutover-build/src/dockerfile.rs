@@ -15,6 +15,7 @@ mod lines;
 mod read;
 mod words;
 
+pub(crate) use flags::suggest;
 pub use heredoc::Heredoc;
 pub use instruction::{
     Arg, CommandLine, Copy, Dockerfile, Health, Inline, Instruction, Kind, Lines, Pair, Run,
@@ -56,6 +57,11 @@ pub fn parse_trigger(text: &str, place: Lines) -> Result<Instruction, ParseError
     let mut instruction = read::trigger(line).map_err(at_place)?;
     instruction.lines = place;
     Ok(instruction)
+}
+
+/// The heredoc that a whole RUN line announces, if it is nothing but that.
+pub(crate) fn announced_heredoc(line: &str) -> Option<Heredoc> {
+    heredoc::parse(line).ok().flatten()
 }
 
 #[cfg(test)]

@@ -11,12 +11,20 @@
 //! of everything a step can observe and of nothing else, so never a file time; nothing that a
 //! killed build leaves is visible to another build or kept from gc.
 
+mod chmod;
 pub mod dockerfile;
 mod error;
 mod glob;
+mod graph;
+mod ignore;
+mod op;
 mod options;
+mod path;
+mod platform;
 mod progress;
 mod runner;
+mod stage;
+mod vars;
 
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};

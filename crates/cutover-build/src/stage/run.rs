@@ -1,0 +1,71 @@
+//! RUN: shell, heredocs, environment and history line.
+
+use super::{Shared, Stage, StageError};
+use crate::dockerfile::expand::Variables as _;
+use crate::dockerfile::{Arg, CommandLine, Run, announced_heredoc};
+use crate::op::{Op, RunOp};
+
+impl Stage {
+    pub(super) fn run(&mut self, run: &Run, shared: &Shared) -> Result<Op, StageError> {
+        let (command, script) = self.with_heredocs(run)?;
+        let args = self.with_shell(&command);
+        let line = format!("RUN {} # buildkit", self.history_line(&args));
+        self.commit(line, false);
+        Ok(Op::Run(RunOp {
+            args,
+            env: self.vars.entries(),
+            proxies: shared.proxies.clone(),
+            cwd: self.cwd().to_owned(),
+            user: self.image.config.user.clone(),
+            network: run.network,
+            script,
+        }))
+    }
+
+    /// Puts heredoc bodies where they belong: a lone one is the script itself, run by the shell or
+    /// by its `#!`; others are handed to the shell as they were written.
+    fn with_heredocs(
+        &self,
+        run: &Run,
+    ) -> Result<(CommandLine, Option<(String, String)>), StageError> {
+        let Some(first) = run.heredocs.first() else { return Ok((run.command.clone(), None)) };
+        let [line] = run.command.words.as_slice() else {
+            let problem = "a heredoc needs the shell form of RUN";
+            return Err(StageError::Invalid(problem.to_owned()));
+        };
+        let shell = |text: String| CommandLine { words: vec![text], shell: true };
+        if announced_heredoc(line).is_none() {
+            let bodies = run.heredocs.iter();
+            let text = bodies.fold(line.clone(), |text, heredoc| {
+                format!("{text}\n{}{}", heredoc.content, heredoc.name)
+            });
+            return Ok((shell(text), None));
+        }
+        let content = first.file_content();
+        if !content.starts_with("#!") {
+            return Ok((shell(content), None));
+        }
+        let path = format!("/dev/pipes/{}", first.name);
+        Ok((shell(path.clone()), Some((path, content))))
+    }
+
+    /// `|2 A=1 B=2 /bin/sh -c …`: the declared ARGs with the values that they have now.
+    fn history_line(&self, args: &[String]) -> String {
+        let mut declared: Vec<(&str, String)> = Vec::new();
+        for Arg { name, default } in &self.args {
+            let value = self.vars.get(name).or(default.as_deref()).unwrap_or_default();
+            let entry = format!("{name}={value}");
+            match declared.iter_mut().find(|(own, _)| own == name) {
+                Some((_, own)) => *own = entry,
+                None => declared.push((name, entry)),
+            }
+        }
+        let mut words = Vec::new();
+        if !declared.is_empty() {
+            words.push(format!("|{}", declared.len()));
+            words.extend(declared.into_iter().map(|(_, entry)| entry));
+        }
+        words.extend_from_slice(args);
+        words.join(" ")
+    }
+}
