@@ -1,0 +1,171 @@
+//! What is on disk: networks, kept over a reboot, and leases, which are not.
+//!
+//! - `ROOT/networks/NAME.json`: one network; written temp → fsync → rename → fsync of the folder.
+//! - `RUN/networks/leases.json`: the [`Book`]. Links and rules do not outlive a reboot, so neither
+//!   do leases: the file names the boot that it belongs to, and is written without fsync.
+//! - `RUN/networks/lock`: flock'ed while any of this, or the ruleset made from it, changes. The
+//!   kernel lets go of it when its owner dies.
+
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::book::Book;
+use super::error::NetError;
+use super::types::Network;
+
+const VERSION: u32 = 1;
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    networks: PathBuf,
+    run: PathBuf,
+    boot: String,
+}
+
+/// The lock, held until dropped.
+#[derive(Debug)]
+pub(crate) struct Locked<'a> {
+    store: &'a Store,
+    _lock: OwnedFd,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NetworkFile {
+    version: u32,
+    #[serde(flatten)]
+    network: Network,
+}
+
+#[derive(Serialize, Deserialize)]
+struct BookFile {
+    version: u32,
+    boot: String,
+    book: Book,
+}
+
+/// What every file starts with, whatever its version.
+#[derive(Deserialize)]
+struct AnyFile {
+    version: u32,
+}
+
+impl Store {
+    pub(crate) fn open(root: &Path, run: &Path) -> Result<Self, NetError> {
+        let (networks, run) = (root.join("networks"), run.join("networks"));
+        for folder in [&networks, &run] {
+            fs_err::create_dir_all(folder).map_err(NetError::State)?;
+        }
+        let boot = fs_err::read_to_string(BOOT_ID).map_err(NetError::State)?.trim().to_owned();
+        Ok(Self { networks, run, boot })
+    }
+
+    /// Waits for the lock.
+    pub(crate) fn lock(&self) -> Result<Locked<'_>, NetError> {
+        let file = fs_err::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.run.join("lock"))
+            .map_err(NetError::State)?;
+        rustix::io::retry_on_intr(|| {
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)
+        })
+        .map_err(|error| NetError::State(error.into()))?;
+        Ok(Locked { store: self, _lock: file.into_parts().0.into() })
+    }
+
+    /// Every network, by name.
+    pub(crate) fn networks(&self) -> Result<Vec<Network>, NetError> {
+        let mut networks = Vec::new();
+        for entry in fs_err::read_dir(&self.networks).map_err(NetError::State)? {
+            let path = entry.map_err(NetError::State)?.path();
+            let is_network = path.extension().is_some_and(|extension| extension == "json");
+            if let Some(file) =
+                is_network.then(|| read::<NetworkFile>(&path)).transpose()?.flatten()
+            {
+                networks.push(file.network);
+            }
+        }
+        networks.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(networks)
+    }
+
+    pub(crate) fn network(&self, name: &str) -> Result<Option<Network>, NetError> {
+        let path = self.path(name);
+        if !path.try_exists().map_err(NetError::State)? {
+            return Ok(None);
+        }
+        Ok(read::<NetworkFile>(&path)?.map(|file| file.network))
+    }
+
+    /// The leases of this boot.
+    pub(crate) fn book(&self) -> Result<Book, NetError> {
+        let file = read::<BookFile>(&self.book_path())?;
+        Ok(file.filter(|file| file.boot == self.boot).map(|file| file.book).unwrap_or_default())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.networks.join(format!("{name}.json"))
+    }
+
+    fn book_path(&self) -> PathBuf {
+        self.run.join("leases.json")
+    }
+}
+
+impl Locked<'_> {
+    pub(crate) fn save_book(&self, book: Book) -> Result<(), NetError> {
+        let file = BookFile { version: VERSION, boot: self.store.boot.clone(), book };
+        write(&self.store.book_path(), &file, false).map_err(NetError::State)
+    }
+
+    pub(crate) fn save_network(&self, network: &Network) -> Result<(), NetError> {
+        let file = NetworkFile { version: VERSION, network: network.clone() };
+        write(&self.store.path(&network.name), &file, true)
+            .and_then(|()| fs_err::File::open(&self.store.networks)?.sync_all())
+            .map_err(NetError::State)
+    }
+
+    pub(crate) fn forget_network(&self, name: &str) -> Result<(), NetError> {
+        match fs_err::remove_file(self.store.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(NetError::State(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `None` for a file that does not exist or is empty: the latter is what a power cut leaves of one
+/// that was not synced.
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, NetError> {
+    let bytes = match fs_err::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(NetError::State)?,
+    };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let corrupt = |error: serde_json::Error| NetError::Corrupt {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let AnyFile { version } = serde_json::from_slice(&bytes).map_err(corrupt)?;
+    if version > VERSION {
+        return Err(NetError::Newer { path: path.to_owned(), version });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(corrupt)
+}
+
+/// Atomic; the lock makes one fixed name for the temporary file enough.
+fn write(path: &Path, content: &impl Serialize, sync: bool) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let mut file = fs_err::File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(content)?)?;
+    if sync {
+        file.sync_all()?;
+    }
+    fs_err::rename(temporary, path)
+}
