@@ -217,6 +217,27 @@ impl BlobWriter {
 }
 
 impl PendingBlob {
+    /// The bytes, refused if they are more than `max`.
+    pub(crate) fn read_bounded(&self, max: u64) -> Result<Vec<u8>, BlobError> {
+        if self.size > max {
+            return Err(BlobError::TooLarge { digest: self.digest.clone(), size: self.size, max });
+        }
+        let path = self.file.path();
+        fs_err::read(path).map_err(|error| IoError::at("read", path)(error).into())
+    }
+
+    /// The first bytes, by which a compression is known.
+    pub(crate) fn start(&self) -> Result<[u8; 4], BlobError> {
+        let path = self.file.path();
+        let mut start = [0; 4];
+        match fs_err::File::open(path).and_then(|mut file| file.read_exact(&mut start)) {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                Err(IoError::at("read", path)(error).into())
+            }
+            _ => Ok(start),
+        }
+    }
+
     /// Makes the blob durable under its digest.
     pub fn publish(self) -> Result<(Digest, u64), BlobError> {
         let path = self.blobs.path(&self.digest);

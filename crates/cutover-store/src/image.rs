@@ -198,7 +198,7 @@ pub(crate) fn choose(
     if let Some(entry) = index.choose(platform) {
         return Ok(entry.digest.clone());
     }
-    let shown = |platform: &oci::Platform| match &platform.variant {
+    let shown = |platform: &Platform| match &platform.variant {
         Some(variant) => format!("{}/{}/{variant}", platform.os, platform.architecture),
         None => format!("{}/{}", platform.os, platform.architecture),
     };

@@ -87,10 +87,10 @@ impl Images {
         if let Ok(digest) = text.parse::<Digest>() {
             return by_digest(&db, &digest);
         }
-        if let Ok(reference) = text.parse::<Reference>() {
-            if let Some(found) = by_name(&db, &reference)? {
-                return Ok(Some(found));
-            }
+        if let Ok(reference) = text.parse::<Reference>()
+            && let Some(found) = by_name(&db, &reference)?
+        {
+            return Ok(Some(found));
         }
         by_prefix(&db, text)
     }
@@ -126,8 +126,9 @@ impl Images {
     fn require_layers(&self, image: &Image) -> Result<(), ImageError> {
         let (blobs, snapshots) = (self.store.blobs(), self.store.snapshots());
         for (layer, chain_id) in image.manifest.layers.iter().zip(&image.chain_ids) {
-            let plain = layer.media_type == media_type::OCI_LAYER;
-            if !blobs.contains(&layer.digest) && !(plain && snapshots.contains(chain_id)) {
+            let can_be_made_anew =
+                layer.media_type == media_type::OCI_LAYER && snapshots.contains(chain_id);
+            if !can_be_made_anew && !blobs.contains(&layer.digest) {
                 let (digest, layer) = (image.digest.clone(), layer.digest.clone());
                 return Err(ImageError::LayerMissing { digest, layer });
             }
@@ -181,14 +182,8 @@ impl Images {
     /// All images, newest first, and dangling ones too. An image that cannot be read is left out
     /// and reported, so that one bad blob does not hide the rest.
     pub fn list(&self) -> Result<(Vec<ImageRecord>, Vec<ImageError>), ImageError> {
-        let digests: Vec<Digest> = {
-            let db = self.store.db();
-            let mut query = db.prepare_cached("SELECT digest FROM images ORDER BY digest")?;
-            let rows = query.query_map([], digest_column)?;
-            rows.collect::<Result<_, _>>()?
-        };
         let (mut records, mut errors) = (Vec::new(), Vec::new());
-        for digest in digests {
+        for digest in self.digests()? {
             match self.load(&digest).and_then(|image| self.record_of(image)) {
                 Ok(record) => records.push(record),
                 Err(error) => errors.push(error),
@@ -197,6 +192,14 @@ impl Images {
         // RFC 3339 in UTC sorts as text
         records.sort_by(|a, b| b.image.config.created.cmp(&a.image.config.created));
         Ok((records, errors))
+    }
+
+    /// The manifests of all images.
+    pub fn digests(&self) -> Result<Vec<Digest>, ImageError> {
+        let db = self.store.db();
+        let mut query = db.prepare_cached("SELECT digest FROM images ORDER BY digest")?;
+        let rows = query.query_map([], digest_column)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// What `images` and `inspect` show of an image besides its documents.

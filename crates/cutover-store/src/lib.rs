@@ -17,9 +17,13 @@ mod error;
 mod gc;
 mod image;
 mod images;
+mod layer;
+mod scratch;
 mod snapshots;
 mod store;
+mod stream;
 mod sync;
+mod tar;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, PendingBlob};
 pub use db::DbError;
@@ -30,5 +34,7 @@ pub use image::{
     manifest_bytes,
 };
 pub use images::{ImageError, ImageRecord, Images, InUse, Removal, RemoveError, RemoveOptions};
-pub use snapshots::{Draft, Layer, LayerReader, SnapshotError, Snapshots, Unpacking};
+pub use layer::{ApplyError, PackError};
+pub use snapshots::{Draft, Layer, LayerReader, MetaError, SnapshotError, Snapshots, Unpacking};
 pub use store::{Lease, OpenError, Store};
+pub use tar::TarError;

@@ -2,18 +2,33 @@
 //!
 //! `snapshots/CHAINHEX/fs` is one layer in overlayfs's own form (whiteouts are character devices
 //! 0:0, opaque directories carry `trusted.overlay.opaque`), named by the chain id: the layer and
-//! everything below it. `meta.json` beside it says what it is.
+//! everything below it. `meta.json` beside it says what it is. A snapshot appears whole, by a
+//! rename, and never changes; one that a power failure may have torn is not seen (see
+//! [`published`]).
 
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::io::{BufRead, Read, Write};
+use std::path::{Path, PathBuf};
 
 use cutover_core::Digest;
 use cutover_core::oci::Descriptor;
 
 use crate::blobs::BlobError;
 use crate::error::IoError;
-use crate::image::Image;
-use crate::store::{Lease, Store};
+use crate::image::{Image, chain_id};
+use crate::layer::{ApplyError, Lower, PackError, Packer, unpack};
+use crate::scratch::Scratch;
+use crate::store::Store;
+use crate::stream::{hashed, inflate};
+use crate::tar::{Limits, Reader};
+
+mod draft;
+mod published;
+mod reader;
+
+pub use draft::{Draft, Layer};
+pub(crate) use published::Meta;
+pub use published::MetaError;
+pub use reader::LayerReader;
 
 /// The snapshots of one store.
 #[derive(Clone, Debug)]
@@ -24,7 +39,7 @@ pub struct Snapshots {
 /// How far [`Snapshots::ensure`] is.
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacking<'a> {
-    /// The layer that is being unpacked, as the manifest names it.
+    /// The layer that is about to be unpacked, as the manifest names it.
     pub layer: &'a Descriptor,
     /// Its place among the image's layers, from 0.
     pub index: usize,
@@ -32,47 +47,27 @@ pub struct Unpacking<'a> {
     pub count: usize,
 }
 
-/// A layer in the making: an empty upper directory to mount over the parent. Dropped before
-/// [`Draft::commit`], it is removed.
-#[derive(Debug)]
-pub struct Draft {
-    /// The overlay's `upperdir`.
-    pub upper: PathBuf,
-    /// The overlay's `workdir`.
-    pub work: PathBuf,
-    /// The overlay's `lowerdir`s, topmost first. Empty for a first layer.
-    pub lowers: Vec<PathBuf>,
-    parent: Vec<Digest>,
-    snapshots: Snapshots,
-    _lease: Lease,
-}
-
-/// A finished layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
-    pub diff_id: Digest,
-    pub chain_id: Digest,
-    /// Bytes of the layer's tar.
-    pub size: u64,
-    /// Nothing was added, changed or removed.
-    pub empty: bool,
-}
-
-/// A layer's bytes as its descriptor names them; from the blob, or made anew from the snapshot.
-#[derive(Debug)]
-pub struct LayerReader {
-    _inner: (),
-}
-
 /// Why a layer cannot be unpacked, made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
+    #[error("cannot unpack layer {layer}")]
+    Unpack { layer: Digest, source: ApplyError },
+    #[error("layer {layer} is not what its image says: its tar is {actual}, not {expected}")]
+    DiffId { layer: Digest, expected: Digest, actual: Digest },
+    #[error("cannot read layer {layer}")]
+    Read { layer: Digest, source: std::io::Error },
+    #[error("snapshot {chain_id} is not in the store")]
+    Missing { chain_id: Digest },
+    #[error("cannot make a layer of `{}`", path.display())]
+    Pack { path: PathBuf, source: PackError },
+    #[error("cannot write the tar of snapshot {chain_id}")]
+    Write { chain_id: Digest, source: std::io::Error },
+    #[error(transparent)]
+    Meta(#[from] MetaError),
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error(transparent)]
     Io(#[from] IoError),
-    #[error("snapshot {chain_id} is not in the store")]
-    Missing { chain_id: Digest },
 }
 
 impl Snapshots {
@@ -82,18 +77,32 @@ impl Snapshots {
 
     /// Whether the layer `chain_id` is unpacked.
     pub fn contains(&self, chain_id: &Digest) -> bool {
-        let _ = chain_id;
-        todo!()
+        published::is_whole(&self.dir(chain_id))
     }
 
     /// Unpacks the layers that are missing. Returns the image's lower directories, topmost first.
+    /// They stay while the caller holds a [`crate::Lease`] or something that the garbage
+    /// collector is told of.
     pub fn ensure(
         &self,
         image: &Image,
         progress: &mut dyn FnMut(Unpacking<'_>),
     ) -> Result<Vec<PathBuf>, SnapshotError> {
-        let _ = (image, progress);
-        todo!()
+        if let Some(lowers) = self.lowers(image) {
+            return Ok(lowers);
+        }
+        let _lease = self.store.lease()?;
+        let count = image.chain_ids.len();
+        for (index, chain_id) in image.chain_ids.iter().enumerate() {
+            if !self.contains(chain_id) {
+                let layer = &image.manifest.layers[index];
+                progress(Unpacking { layer, index, count });
+                self.unpack_blob(image, index)?;
+            }
+        }
+        self.settle(&image.chain_ids)?;
+        let lost = || SnapshotError::Missing { chain_id: image.chain_ids[count - 1].clone() };
+        self.lowers(image).ok_or_else(lost)
     }
 
     /// The image's lower directories, topmost first, if all its layers are unpacked.
@@ -103,14 +112,11 @@ impl Snapshots {
 
     /// The directories of the layers `chain_ids` (lowest first), topmost first, if all are there.
     pub fn lower_dirs(&self, chain_ids: &[Digest]) -> Option<Vec<PathBuf>> {
-        let _ = chain_ids;
-        todo!()
-    }
-
-    /// Starts a layer on top of the layers `parent` (chain ids, lowest first).
-    pub fn draft(&self, parent: &[Digest]) -> Result<Draft, SnapshotError> {
-        let _ = parent;
-        todo!()
+        let dir = |chain_id| {
+            let dir = self.dir(chain_id);
+            published::is_whole(&dir).then(|| dir.join(published::FS))
+        };
+        chain_ids.iter().rev().map(dir).collect()
     }
 
     /// Unpacks the uncompressed tar `tar` on top of the layer `parent`. Its bytes must hash to
@@ -121,53 +127,128 @@ impl Snapshots {
         tar: &mut (dyn Read + Send),
         diff_id: &Digest,
     ) -> Result<Digest, SnapshotError> {
-        let _ = (parent, tar, diff_id);
-        todo!()
+        let _lease = self.store.lease()?;
+        let chain = match parent {
+            Some(parent) => self.chain(parent)?,
+            None => Vec::new(),
+        };
+        self.unpack_tar(&chain, tar, diff_id, diff_id)
     }
 
-    /// Writes the deterministic tar of the layer `chain_id`.
-    pub fn write_tar(&self, chain_id: &Digest, out: &mut dyn Write) -> Result<u64, SnapshotError> {
-        let _ = (chain_id, out);
-        todo!()
+    fn unpack_blob(&self, image: &Image, index: usize) -> Result<(), SnapshotError> {
+        let layer = &image.manifest.layers[index].digest;
+        let blob = self.store.blobs().open(layer)?;
+        let read = |source| SnapshotError::Read { layer: layer.clone(), source };
+        let diff_id = &image.config.rootfs.diff_ids[index];
+        let unpacked = inflate(blob).map_err(read).and_then(|mut tar| {
+            self.unpack_tar(&image.chain_ids[..index], &mut tar, diff_id, layer)
+        });
+        match unpacked {
+            Ok(_) => Ok(()),
+            // Damage to the blob explains everything else.
+            Err(error) if error.is_about_content() => {
+                self.store.blobs().verify(layer)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// The bytes that `layer` names: its blob, or, for an uncompressed layer without one, the tar
-    /// made from the snapshot `chain_id`.
-    pub(crate) fn layer_reader(
+    /// Unpacks a tar on top of `chain` and publishes it. `layer` is its name in messages.
+    fn unpack_tar(
         &self,
-        layer: &Descriptor,
-        chain_id: &Digest,
-    ) -> Result<LayerReader, SnapshotError> {
-        let _ = (layer, chain_id);
-        todo!()
+        chain: &[Digest],
+        tar: &mut (dyn Read + Send),
+        diff_id: &Digest,
+        layer: &Digest,
+    ) -> Result<Digest, SnapshotError> {
+        let chain_id = chain_id(chain.last(), diff_id);
+        // Of two processes that want the layer the second finds it done.
+        let _lock = self.lock(&chain_id)?;
+        if self.contains(&chain_id) {
+            return Ok(chain_id);
+        }
+        let lowers = self.require(chain)?;
+        let scratch = Scratch::new(&self.store.tmp_dir(), "layer-")?;
+        let fs = scratch.path().join(published::FS);
+        fs_err::create_dir(&fs).map_err(IoError::at("create", &fs))?;
+        let (unpacked, digest) =
+            hashed(tar, diff_id.algorithm(), |tar| unpack_into(tar, &fs, lowers));
+        let unpacked =
+            unpacked.map_err(|source| SnapshotError::Unpack { layer: layer.clone(), source })?;
+        let digest =
+            digest.map_err(|source| SnapshotError::Read { layer: layer.clone(), source })?;
+        let (actual, size) = digest.expect("there is one after a success");
+        if actual != *diff_id {
+            let (layer, expected) = (layer.clone(), diff_id.clone());
+            return Err(SnapshotError::DiffId { layer, expected, actual });
+        }
+        let meta = Meta::new(diff_id, chain.last(), size, unpacked.root);
+        self.publish(scratch, &chain_id, &meta)?;
+        Ok(chain_id)
     }
 
-    /// Makes snapshots durable. Drafts are committed without syncing, because a build makes many
-    /// and keeps few; naming an image settles its layers.
-    pub fn settle(&self, chain_ids: &[Digest]) -> Result<(), SnapshotError> {
-        let _ = chain_ids;
-        todo!()
+    /// The lower directories of `chain`, topmost first.
+    fn require(&self, chain: &[Digest]) -> Result<Vec<PathBuf>, SnapshotError> {
+        self.lower_dirs(chain).ok_or_else(|| {
+            let missing = chain.iter().find(|chain_id| !self.contains(chain_id));
+            let chain_id = missing.or(chain.last()).expect("an empty chain has all it needs");
+            SnapshotError::Missing { chain_id: chain_id.clone() }
+        })
+    }
+
+    /// Writes the deterministic tar of the layer `chain_id`; returns its size.
+    pub fn write_tar(&self, chain_id: &Digest, out: &mut dyn Write) -> Result<u64, SnapshotError> {
+        let mut tar = self.packer(chain_id)?;
+        std::io::copy(&mut tar, &mut std::io::BufWriter::with_capacity(128 << 10, out))
+            .map_err(|source| SnapshotError::Write { chain_id: chain_id.clone(), source })
+    }
+
+    fn packer(&self, chain_id: &Digest) -> Result<Packer, SnapshotError> {
+        if !self.contains(chain_id) {
+            return Err(SnapshotError::Missing { chain_id: chain_id.clone() });
+        }
+        let path = self.dir(chain_id).join(published::FS);
+        let root = self.meta(chain_id)?.root;
+        Packer::new(&path, root).map_err(|source| SnapshotError::Pack { path, source })
     }
 
     /// Bytes of the uncompressed tar of an unpacked layer.
     pub fn tar_size(&self, chain_id: &Digest) -> Option<u64> {
-        let _ = chain_id;
-        todo!()
+        self.meta(chain_id).ok().map(|meta| meta.size)
+    }
+
+    /// The layers below `chain_id` and itself, lowest first.
+    fn chain(&self, chain_id: &Digest) -> Result<Vec<Digest>, SnapshotError> {
+        let mut chain = vec![chain_id.clone()];
+        while let Some(parent) = self.meta(&chain[chain.len() - 1])?.parent {
+            chain.push(parent);
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    fn dir(&self, chain_id: &Digest) -> PathBuf {
+        self.store.snapshot_dir().join(chain_id.hex())
     }
 }
 
-impl Draft {
-    /// Makes the upper directory a snapshot. It must not be mounted any more. `created` (RFC 3339)
-    /// is noted beside it.
-    pub fn commit(self, created: &str) -> Result<Layer, SnapshotError> {
-        let _ = created;
-        todo!()
+impl SnapshotError {
+    /// Whether wrong bytes in the layer can be the cause.
+    fn is_about_content(&self) -> bool {
+        match self {
+            Self::Unpack { source, .. } => !matches!(source, ApplyError::Io(_)),
+            Self::DiffId { .. } | Self::Read { .. } => true,
+            _ => false,
+        }
     }
 }
 
-impl Read for LayerReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let _ = buffer;
-        todo!()
-    }
+fn unpack_into(
+    tar: &mut impl BufRead,
+    fs: &Path,
+    lowers: Vec<PathBuf>,
+) -> Result<crate::layer::Unpacked, ApplyError> {
+    let limits = Limits::default();
+    unpack(&mut Reader::new(tar, limits), fs, &mut Lower::new(lowers), &limits)
 }

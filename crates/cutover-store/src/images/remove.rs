@@ -48,8 +48,6 @@ pub enum RemoveError {
     InUse { digest: Digest, in_use: InUse },
     #[error(transparent)]
     Image(#[from] ImageError),
-    #[error(transparent)]
-    Gc(#[from] GcError),
 }
 
 fn names(references: &[Reference]) -> String {
@@ -76,15 +74,16 @@ impl Images {
         if decision.delete {
             check_unused(&digest, options)?;
         }
-        self.apply_removal(&digest, &decision).map_err(ImageError::from)?;
-        let deleted = if decision.delete { vec![digest] } else { Vec::new() };
-        if decision.delete {
-            collect(&self.store, options)?;
+        let deleted = self.apply_removal(&digest, &decision).map_err(ImageError::from)?;
+        if deleted {
+            collect(&self.store, options);
         }
+        let deleted = if deleted { vec![digest] } else { Vec::new() };
         Ok(Removal { untagged: decision.untag, deleted })
     }
 
-    fn apply_removal(&self, digest: &Digest, decision: &Decision) -> Result<(), rusqlite::Error> {
+    /// Does it to the database; says whether the image went.
+    fn apply_removal(&self, digest: &Digest, decision: &Decision) -> Result<bool, rusqlite::Error> {
         let mut db = self.store.db();
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for reference in &decision.untag {
@@ -93,10 +92,12 @@ impl Images {
             transaction.execute("DELETE FROM refs WHERE name = ?1 AND digest = ?2", parameters)?;
         }
         // Someone may have given it a name since; then the image stays.
-        if decision.delete && references(&transaction, digest)?.is_empty() {
+        let delete = decision.delete && references(&transaction, digest)?.is_empty();
+        if delete {
             transaction.execute("DELETE FROM images WHERE digest = ?1", [digest.as_str()])?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(delete)
     }
 }
 
@@ -153,12 +154,12 @@ fn check_unused(digest: &Digest, options: &RemoveOptions<'_>) -> Result<(), Remo
     }
 }
 
-/// Frees the space. While someone works in the store the files stay for the next collection: an
-/// image's removal must not wait for another's build.
-fn collect(store: &Store, options: &RemoveOptions<'_>) -> Result<(), GcError> {
+/// Frees the space. The image is gone whatever happens here; while someone works in the store,
+/// or where another image is damaged, the files stay for the next collection.
+fn collect(store: &Store, options: &RemoveOptions<'_>) {
     match store.gc(options.keep) {
-        Err(GcError::Busy) => Ok(()),
-        other => other.map(drop),
+        Ok(_) | Err(GcError::Busy) => {}
+        Err(error) => tracing::warn!(%error, "removed an image, but not its files"),
     }
 }
 

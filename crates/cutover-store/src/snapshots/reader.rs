@@ -1,0 +1,83 @@
+//! [`LayerReader`]: a layer's bytes, wherever they are.
+
+use std::io::{self, Read};
+
+use cutover_core::Digest;
+use cutover_core::digest::Hasher;
+use cutover_core::oci::{Descriptor, media_type};
+
+use super::{SnapshotError, Snapshots};
+use crate::blobs::BlobError;
+use crate::layer::Packer;
+
+/// A layer's bytes as its descriptor names them: from the blob, or made anew from the snapshot
+/// and checked against the digest; what does not match ends in an error.
+#[derive(Debug)]
+pub struct LayerReader {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Blob(std::fs::File),
+    Snapshot(Box<Remade>),
+}
+
+/// A tar that is made while it is read.
+#[derive(Debug)]
+struct Remade {
+    tar: Packer,
+    /// Taken at the end.
+    hasher: Option<Hasher>,
+    expected: Digest,
+}
+
+impl Snapshots {
+    pub(crate) fn layer_reader(
+        &self,
+        layer: &Descriptor,
+        chain_id: &Digest,
+    ) -> Result<LayerReader, SnapshotError> {
+        let missing = match self.store.blobs().open(&layer.digest) {
+            Ok(file) => return Ok(LayerReader { source: Source::Blob(file) }),
+            Err(error @ BlobError::Missing { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        if layer.media_type != media_type::OCI_LAYER || !self.contains(chain_id) {
+            return Err(missing.into());
+        }
+        let tar = self.packer(chain_id)?;
+        let hasher = Some(Hasher::new(layer.digest.algorithm()));
+        let expected = layer.digest.clone();
+        Ok(LayerReader { source: Source::Snapshot(Box::new(Remade { tar, hasher, expected })) })
+    }
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.source {
+            Source::Blob(file) => file.read(buffer),
+            Source::Snapshot(remade) => remade.read(buffer),
+        }
+    }
+}
+
+impl Read for Remade {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.tar.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..count]);
+        }
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(hasher) = self.hasher.take()
+        {
+            let actual = hasher.finish();
+            if actual != self.expected {
+                let text = format!("its snapshot was changed: the tar is {actual}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+            }
+        }
+        Ok(count)
+    }
+}
