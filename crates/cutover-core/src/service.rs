@@ -23,8 +23,8 @@ pub use mount::{FileMount, FileSource, Mount, MountKind, Volume};
 pub use port::{Port, PortRange, Protocol};
 pub use resources::{Resources, Ulimit};
 pub use routing::{
-    CommandCheck, DEFAULT_DRAIN_TIMEOUT, DEFAULT_HOLD_TIMEOUT, Exec, HttpCheck, HttpHealth, Route,
-    Standby, StatusSet, Verify, XCutover,
+    CommandCheck, DEFAULT_DRAIN_TIMEOUT, DEFAULT_HOLD_TIMEOUT, Exec, HttpCheck, HttpHealth,
+    ParseStatusError, Route, Standby, StatusSet, Verify, XCutover,
 };
 
 use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::units;
 pub const DEFAULT_STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// One named workload: what to run, how to reach it, how to replace it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Service {
     /// The key under `services:`; also the DNS name on the app's networks.
@@ -241,9 +241,10 @@ pub enum Condition {
 }
 
 /// A command run at one moment of a service's life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hook {
+    /// Empty only for a `pre_start` with an image of its own, which then runs as it is made to.
     pub command: Vec<String>,
     /// `pre_start` only: another image than the service's. Pinned by digest once sealed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,20 +258,64 @@ pub struct Hook {
     pub environment: IndexMap<String, String>,
     #[serde(skip_serializing_if = "is_default")]
     pub privileged: bool,
-    /// `pre_start` only: once per instance (the default) or, when false, once per deployment.
+    /// `pre_start` only: once per instance, or (the default) once before the first of them.
+    #[serde(skip_serializing_if = "is_default")]
     pub per_replica: bool,
 }
 
-impl Default for Hook {
+// By hand for the one field whose default is not its type's.
+impl Default for Service {
     fn default() -> Self {
         Self {
-            command: Vec::new(),
-            image: None,
-            user: None,
-            working_dir: None,
-            environment: IndexMap::new(),
-            privileged: false,
-            per_replica: true,
+            name: Default::default(),
+            image: Default::default(),
+            build: Default::default(),
+            platform: Default::default(),
+            pull_policy: Default::default(),
+            command: Default::default(),
+            entrypoint: Default::default(),
+            environment: Default::default(),
+            user: Default::default(),
+            working_dir: Default::default(),
+            hostname: Default::default(),
+            domainname: Default::default(),
+            tty: Default::default(),
+            stdin_open: Default::default(),
+            init: Default::default(),
+            labels: Default::default(),
+            volumes: Default::default(),
+            secrets: Default::default(),
+            configs: Default::default(),
+            read_only: Default::default(),
+            networks: Default::default(),
+            network_mode: Default::default(),
+            ports: Default::default(),
+            extra_hosts: Default::default(),
+            dns: Default::default(),
+            dns_search: Default::default(),
+            dns_opt: Default::default(),
+            healthcheck: Default::default(),
+            pre_start: Default::default(),
+            post_start: Default::default(),
+            pre_stop: Default::default(),
+            depends_on: Default::default(),
+            stop_signal: Default::default(),
+            stop_grace_period: DEFAULT_STOP_GRACE_PERIOD,
+            restart: Default::default(),
+            resources: Default::default(),
+            cap_add: Default::default(),
+            cap_drop: Default::default(),
+            privileged: Default::default(),
+            security_opt: Default::default(),
+            group_add: Default::default(),
+            devices: Default::default(),
+            sysctls: Default::default(),
+            ulimits: Default::default(),
+            oom_score_adj: Default::default(),
+            pid_host: Default::default(),
+            ipc_host: Default::default(),
+            deploy: Default::default(),
+            cutover: Default::default(),
         }
     }
 }
@@ -282,8 +327,8 @@ impl Service {
         self.restart.unwrap_or(Restart::UnlessStopped)
     }
 
-    /// Named volumes that only this project uses and that the service may write: the reason why
-    /// two copies of it must not run together.
+    /// Named volumes that the service may write: the reason why two copies of it must not run
+    /// together. External ones count: whoever made it, two writers ruin a database.
     pub fn owned_volumes(&self) -> impl Iterator<Item = &Volume> {
         self.volumes.iter().filter(|mount| !mount.read_only).filter_map(|mount| match &mount.kind {
             MountKind::Volume { volume: Some(volume), .. } => Some(volume),
