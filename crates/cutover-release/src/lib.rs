@@ -21,17 +21,27 @@
 //! is already what the earlier release wants. `Instance::release` only tells which release's
 //! deployment started it first.
 
+pub mod check;
+pub mod execute;
 pub mod facts;
 pub mod journal;
+pub mod judge;
 pub mod ledger;
+pub mod model;
 pub mod plan;
 pub mod policy;
+pub mod resume;
+pub mod revert;
+pub mod rollback;
 pub mod step;
 pub mod world;
 
+pub use check::{Violation, check};
+pub use execute::{Attempt, ExecuteError, execute};
 pub use facts::{Facts, Instance, InstanceFact, InstanceId, Kind, Observed, Releases, Wanted};
 pub use journal::{Course, Entry, Failure, Journal, JournalError, Outcome, Progress};
 pub use ledger::Ledger;
-pub use plan::Plan;
+pub use plan::{Plan, PlanError, plan};
+pub use resume::resume;
 pub use step::{Action, Step, StepId};
 pub use world::{Done, Interrupt, Reading, Scene, StepError, World};

@@ -34,7 +34,7 @@ use cutover_core::release::Release;
 use serde::{Deserialize, Serialize};
 
 use self::change::Change;
-use self::deck::Deck;
+pub(crate) use self::deck::Deck;
 use crate::facts::{Facts, Instance, InstanceFact, Kind, Wanted};
 use crate::policy::{self, Policy};
 use crate::step::{Action, Step};

@@ -44,6 +44,8 @@ pub struct Policy {
     pub delay: Duration,
     pub monitor: Duration,
     pub max_failure_ratio: f64,
+    /// How long requests in flight get when a deployment is undone after the switch.
+    pub drain: Duration,
     /// The routed services that cannot answer while this one is away.
     pub hold: Vec<String>,
     /// How many instances are started in all: what a failure ratio is a share of.

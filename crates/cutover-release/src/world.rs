@@ -40,7 +40,8 @@ pub trait World {
 /// Why an execution is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
-    /// The user wants this deployment undone. Ignored once a revert is under way.
+    /// The user wants this deployment undone. Ignored once it is being undone, and once the old
+    /// release's instances are being put away.
     Cancel,
     /// The agent is going down: leave everything as it is; a later `resume` goes on.
     Shutdown,
@@ -51,6 +52,8 @@ pub enum Interrupt {
 pub struct Scene<'a> {
     pub plan: &'a Plan,
     pub releases: &'a Releases,
+    /// The deployment can still be undone: [`Interrupt::Cancel`] counts.
+    pub cancellable: bool,
 }
 
 /// An action that holds now.
@@ -72,6 +75,9 @@ pub struct StepError {
     /// It did not fail; it was told to stop.
     #[serde(default)]
     pub interrupted: bool,
+    /// The service it is about, when the action does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }
 
 /// One instance, now.
@@ -104,6 +110,15 @@ impl<'a> Scene<'a> {
         self.releases.get(&self.plan.from?)
     }
 
+    /// Whether a blocking action gives up because of this answer of [`World::interrupt`].
+    pub fn must_stop(&self, interrupt: Option<Interrupt>) -> bool {
+        match interrupt {
+            Some(Interrupt::Shutdown) => true,
+            Some(Interrupt::Cancel) => self.cancellable,
+            None => false,
+        }
+    }
+
     /// The sealed service that `instance` is made of: of the release moved to if it fits, else of
     /// the one left, else of any kept one with the same spec.
     pub fn sealed(&self, instance: &Instance) -> Option<&'a SealedService> {
@@ -131,7 +146,7 @@ impl Done {
 
 impl StepError {
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), evidence: Vec::new(), interrupted: false }
+        Self { reason: reason.into(), evidence: Vec::new(), interrupted: false, service: None }
     }
 
     pub fn interrupted() -> Self {

@@ -292,6 +292,7 @@ impl<'a> Aim<'a> {
             delay: config.delay,
             monitor: config.monitor,
             max_failure_ratio: config.max_failure_ratio,
+            drain: service.cutover.drain_timeout,
             hold: self.held_for(name),
             total,
         };
