@@ -1,0 +1,138 @@
+//! Connections to targets: a pool per thread and target object, and one new connection.
+//!
+//! **Invariant.** A pooled connection is filed under the serial of the target *object* it was made
+//! for, and a request asks with the serial it chose under the table's lock. So after a switch no
+//! request can travel over an old connection, whatever the addresses are; the connections
+//! themselves are closed when the worker hears of the switch. (A pool keyed by address or shared
+//! between generations leaks requests to the old version: found twice in trials, and in haproxy.)
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::body::RequestBody;
+use crate::target::Target;
+use crate::worker::Worker;
+
+/// Idle connections kept per thread and target.
+const MAX_IDLE: usize = 256;
+
+/// How long an idle connection is kept. A target may close it earlier at any time; then requests
+/// that can be repeated are.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Requests that cannot be repeated use no connection that was idle for longer: application servers
+/// close theirs after as little as two seconds.
+const FRESH: Duration = Duration::from_secs(1);
+
+pub(crate) type Sender = SendRequest<RequestBody>;
+
+/// Idle connections of one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+impl Pool {
+    /// The connection used last, if it may be used for such a request.
+    pub(crate) fn take(&self, serial: u64, now: Instant, repeatable: bool) -> Option<Sender> {
+        let mut pool = self.idle.borrow_mut();
+        let idle = pool.get_mut(&serial)?;
+        while let Some(Idle { sender, since }) = idle.pop() {
+            if sender.is_closed() || !sender.is_ready() {
+                continue;
+            }
+            if !repeatable && now.saturating_duration_since(since) > FRESH {
+                idle.push(Idle { sender, since });
+                return None;
+            }
+            return Some(sender);
+        }
+        None
+    }
+
+    fn put(&self, serial: u64, sender: Sender, now: Instant) {
+        let mut pool = self.idle.borrow_mut();
+        let idle = pool.entry(serial).or_default();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: now });
+        }
+    }
+
+    /// Closes what belongs to targets that are none any more.
+    pub(crate) fn retain(&self, live: &BTreeSet<u64>) {
+        self.idle.borrow_mut().retain(|serial, _| live.contains(serial));
+    }
+
+    /// The same, for targets that were never in a table.
+    pub(crate) fn forget_unlisted(&self, is_live: impl Fn(u64) -> bool) {
+        self.idle.borrow_mut().retain(|serial, _| is_live(*serial));
+    }
+
+    /// Closes what has been idle for too long, or was closed by the target.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.idle.borrow_mut().retain(|_, idle| {
+            idle.retain(|idle| {
+                let age = now.saturating_duration_since(idle.since);
+                age < IDLE_TIMEOUT && !idle.sender.is_closed()
+            });
+            !idle.is_empty()
+        });
+    }
+}
+
+/// A connection in use by one exchange.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) sender: Sender,
+    pub(crate) serial: u64,
+    pub(crate) worker: Rc<Worker>,
+}
+
+impl Lease {
+    /// The exchange is complete: others may use the connection.
+    pub(crate) fn give_back(self) {
+        let Self { mut sender, serial, worker } = self;
+        if sender.is_ready() {
+            worker.pool.put(serial, sender, worker.now());
+        } else if !sender.is_closed() {
+            // The rest of the request is still on its way, or hyper has not noticed the end yet.
+            tokio::task::spawn_local(async move {
+                if let Ok(Ok(())) = tokio::time::timeout(FRESH, sender.ready()).await
+                    && worker.is_live(serial)
+                {
+                    worker.pool.put(serial, sender, worker.now());
+                }
+            });
+        }
+    }
+}
+
+/// Opens a connection; its driver runs on this thread until it is closed.
+pub(crate) async fn connect(target: &Target, timeout: Duration) -> io::Result<Sender> {
+    let connecting = TcpStream::connect(target.addr);
+    let stream = tokio::time::timeout(timeout, connecting)
+        .await
+        .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a target ended");
+        }
+    });
+    Ok(sender)
+}
