@@ -2,11 +2,22 @@
 //!
 //! Owns a container's `log/` directory: `container.log` and the older `container.log.1`, `.2`… in
 //! docker's JSON-lines form. Memory and disk are bounded whatever the container does: a line
-//! longer than 16 KiB is split, a file that is full is rotated, the oldest one goes.
+//! longer than 16 KiB is split, a file that is full is rotated, the oldest one goes. A full disk
+//! costs log lines, which are counted, and never stops the container.
 
 mod entry;
+mod files;
+mod read;
+mod split;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use entry::{Entry, Stream};
+pub use read::Reader;
+pub(crate) use split::Splitter;
+pub(crate) use write::{Writer, stamp};
 
 use jiff::Timestamp;
 
@@ -21,4 +32,11 @@ pub struct LogOptions {
     pub since: Option<Timestamp>,
     /// Not newer than this.
     pub until: Option<Timestamp>,
+}
+
+impl LogOptions {
+    pub(crate) fn wants(&self, entry: &Entry) -> bool {
+        self.since.is_none_or(|since| entry.time >= since)
+            && self.until.is_none_or(|until| entry.time <= until)
+    }
 }

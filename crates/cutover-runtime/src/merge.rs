@@ -25,6 +25,7 @@ use crate::container::{
 };
 
 pub use env::DEFAULT_PATH;
+pub(crate) use env::override_env;
 
 /// The image side of [`merge`].
 #[derive(Clone, Debug)]
@@ -206,6 +207,7 @@ pub fn merge(image: &ImageSource<'_>, options: RunOptions) -> Result<ContainerCo
         dns: options.dns,
         restart: options.restart,
         healthcheck: healthcheck(image.config.healthcheck.as_ref(), &options.health)?,
+        shell: image.config.shell.clone().unwrap_or_default(),
         stop_signal,
         stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
         log: options.log,

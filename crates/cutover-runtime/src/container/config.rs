@@ -56,6 +56,8 @@ pub struct ContainerConfig {
     pub restart: RestartPolicy,
     /// After inheritance; `None` when there is none or it is switched off.
     pub healthcheck: Option<Healthcheck>,
+    /// The image's, for health checks of the form `CMD-SHELL`; empty means `/bin/sh -c`.
+    pub shell: Vec<String>,
     /// As a number, so that a name is checked at creation.
     pub stop_signal: i32,
     #[serde(with = "millis")]

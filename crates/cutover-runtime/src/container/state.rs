@@ -31,6 +31,8 @@ pub struct State {
     pub restart_count: u32,
     /// A user asked for the end of the last run: restart policies respect it.
     pub stopped_by_user: bool,
+    /// The last run did not end by itself: its shim was killed, or the machine went down.
+    pub interrupted: bool,
     pub health: Option<Health>,
     pub addresses: Vec<Address>,
     /// Published ports, with the host ports that were chosen.
@@ -52,6 +54,7 @@ impl State {
             error: None,
             restart_count: 0,
             stopped_by_user: false,
+            interrupted: false,
             health: None,
             addresses: Vec::new(),
             ports: Vec::new(),

@@ -30,6 +30,19 @@ pub(super) fn environment(
     Ok(env)
 }
 
+/// The environment of an exec: the container's, with the lines given for it.
+pub(crate) fn override_env(base: &[String], lines: &[String], terminal: bool) -> Vec<String> {
+    let mut env = base.to_vec();
+    if terminal && !env.iter().any(|line| key_of(line) == "TERM") {
+        env.push("TERM=xterm".to_owned());
+    }
+    for line in lines {
+        // One without a name cannot be set; the program would not see it either.
+        set(&mut env, line).unwrap_or_default();
+    }
+    env
+}
+
 fn set(env: &mut Vec<String>, line: &str) -> Result<(), MergeError> {
     let key = key_of(line);
     if key.is_empty() {
