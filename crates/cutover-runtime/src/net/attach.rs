@@ -172,7 +172,12 @@ impl Networks {
         let route = lease.default_route.then_some(network.gateway);
         inside
             .configure_inside(&lease.interface, lease.ip, &network.subnet, route)
-            .map_err(NetError::kernel(what()))
+            .map_err(NetError::kernel(what()))?;
+        self.with_links(what(), |links| {
+            links.await_carrier(&lease.link)?;
+            // the first container on a bridge is also what gives the bridge its carrier
+            links.await_carrier(&network.bridge)
+        })
     }
 
     fn publish(&self, lease: &Lease) -> Result<(), NetError> {

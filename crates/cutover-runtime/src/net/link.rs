@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::Duration;
 
 use super::cidr::Cidr;
 use super::netlink::{Message, NetlinkError, Reply, Socket, flags};
@@ -21,6 +22,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
@@ -44,9 +46,11 @@ const RTA_GATEWAY: u16 = 5;
 const IFINFO: usize = 16;
 const RTMSG: usize = 12;
 const UP: u32 = 1;
+const OPERATIONAL: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
 const NO_ADDRESS: u8 = 1;
+const CARRIER_POLL: Duration = Duration::from_micros(200);
 
 /// A link as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) mtu: u32,
     pub(crate) up: bool,
+    /// Its carrier was noticed: packets pass.
+    pub(crate) operational: bool,
 }
 
 /// A route as found; `destination` has prefix 0 for a default route.
@@ -185,6 +191,22 @@ impl Links {
         self.socket.send(vec![create, join])
     }
 
+    /// Waits until packets pass through the link, at most a second.
+    ///
+    /// The kernel notices a carrier later, in the background, and until then a bridge port is
+    /// disabled and a queue drops all; the container's first connection would lose its first packet and
+    /// wait a second. Being asked makes the kernel (6.8 and later) look at once.
+    pub(crate) fn await_carrier(&mut self, name: &str) -> Result<(), NetlinkError> {
+        for _ in 0..5_000 {
+            match self.find(name)? {
+                Some(link) if !link.operational => std::thread::sleep(CARRIER_POLL),
+                _ => return Ok(()),
+            }
+        }
+        tracing::warn!(link = name, "no carrier after a second");
+        Ok(())
+    }
+
     /// Loopback up, address, link up, default route, in one go.
     pub(crate) fn configure_inside(
         &mut self,
@@ -251,6 +273,7 @@ fn link(reply: &Reply) -> Option<Link> {
         alias: attributes.text(IFLA_IFALIAS).unwrap_or_default(),
         mtu: attributes.u32(IFLA_MTU).unwrap_or_default(),
         up: reply.u32(8)? & UP != 0,
+        operational: attributes.get(IFLA_OPERSTATE) == Some(&[OPERATIONAL]),
     })
 }
 

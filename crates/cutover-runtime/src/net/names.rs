@@ -89,8 +89,8 @@ mod tests {
             ("cutover".into(), "cutover0".into())
         );
         let other = Names::of(Path::new("/srv/cutover"));
-        assert_eq!(other.table(), "cutover-b7ae05b7");
-        assert_eq!(other.bridge("bridge"), "co2ef36d3c");
+        assert_eq!(other.table(), "cutover-73c026a8");
+        assert_eq!(other.bridge("bridge"), "co085acdd0");
         assert_ne!(default.bridge("app"), other.bridge("app"));
         assert!(other.link_tag().len() == 6 && other.bridge("bridge").len() <= 15);
     }

@@ -113,12 +113,15 @@ impl Networks {
         let uplink = routes.iter().find(|route| route.destination.prefix() == 0);
         let uplink_mtu = uplink.and_then(|route| links.get(&route.link)).map_or(1500, |l| l.mtu);
         // what leads to our own half-made bridge of the same name is no obstacle
-        let taken: Vec<(Cidr, String)> = routes
+        let routes = routes
             .iter()
             .filter(|route| route.destination.prefix() != 0)
             .filter(|route| name_of(route.link) != Some(bridge.as_str()))
-            .map(|r| (r.destination, format!("link `{}`", name_of(r.link).unwrap_or("?"))))
-            .chain(others.iter().map(|n| (n.subnet, format!("network `{}`", n.name))))
+            .map(|r| (r.destination, format!("link `{}`", name_of(r.link).unwrap_or("?"))));
+        let taken: Vec<(Cidr, String)> = others
+            .iter()
+            .map(|network| (network.subnet, format!("network `{}`", network.name)))
+            .chain(routes)
             .collect();
         let subnet = match config.subnet {
             Some(subnet) => check_subnet(subnet, &taken)?,
