@@ -11,9 +11,12 @@
 //! of everything a step can observe and of nothing else, so never a file time; nothing that a
 //! killed build leaves is visible to another build or kept from gc.
 
+mod cache;
 mod chmod;
+mod context;
 pub mod dockerfile;
 mod error;
+mod fingerprint;
 mod glob;
 mod graph;
 mod ignore;
@@ -23,9 +26,12 @@ mod path;
 mod platform;
 mod progress;
 mod runner;
+mod select;
 mod stage;
+mod tree;
 mod vars;
 
+pub use cache::{CacheError, cached_layers, clear_cache};
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};

@@ -1,0 +1,66 @@
+//! The build context: a directory of the user's, without what `.dockerignore` hides.
+//!
+//! Walked once, when the first COPY or ADD asks for it. Files are read in place: there is no copy
+//! of the context and no transfer. Owners do not travel: files from a context belong to root.
+
+mod dockerfile;
+mod visible;
+
+use std::path::{Path, PathBuf};
+
+use crate::BuildError;
+use crate::ignore::{self, Ignore};
+use crate::tree::{Tree, TreeError};
+
+pub(crate) use dockerfile::{Found, find};
+pub(crate) use visible::Visible;
+
+/// An opened context.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) tree: Tree,
+    pub(crate) visible: Visible,
+}
+
+impl Context {
+    /// Opens `path` and walks it. `beside` is the Dockerfile, whose own `NAME.dockerignore` wins
+    /// over the context's.
+    pub(crate) fn open(path: &Path, beside: Option<&Path>) -> Result<Self, BuildError> {
+        let ignore = read_ignore(path, beside)?;
+        let io = |error: TreeError| BuildError::Io {
+            operation: "read the build context",
+            source: Box::new(error),
+        };
+        let tree = Tree::open(path).map_err(io)?;
+        let visible = Visible::walk(&tree, &ignore).map_err(io)?;
+        Ok(Self { tree, visible })
+    }
+}
+
+/// Most bytes of a `.dockerignore`.
+const MAX_IGNORE: u64 = 4 << 20;
+
+fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignore, BuildError> {
+    let own = beside.map(|file| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".dockerignore");
+        PathBuf::from(name)
+    });
+    let candidates = own.into_iter().chain([context.join(".dockerignore")]);
+    for path in candidates {
+        let bytes = match dockerfile::read_bounded(&path, MAX_IGNORE) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            result => result.map_err(|source| BuildError::Io {
+                operation: "read the ignore file",
+                source: Box::new(source),
+            })?,
+        };
+        let patterns = ignore::lines(&String::from_utf8_lossy(&bytes));
+        return Ignore::new(&patterns)
+            .map_err(|error| BuildError::Ignore { path, problem: error.to_string() });
+    }
+    Ok(Ignore::default())
+}
+
+#[cfg(test)]
+mod tests;

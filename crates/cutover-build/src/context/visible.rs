@@ -1,0 +1,66 @@
+//! Which files of a context exist for the build, and what they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::ignore::{Ignore, Matched};
+use crate::tree::{Kind, Meta, Tree, TreeError};
+
+/// The visible files by path. Iteration puts a directory before what is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Visible {
+    files: BTreeMap<PathBuf, Meta>,
+    /// Files that an ignore rule hides, for hints; directories stand for what is below them.
+    hidden: Vec<PathBuf>,
+}
+
+impl Visible {
+    pub(crate) fn walk(tree: &Tree, ignore: &Ignore) -> Result<Self, TreeError> {
+        let mut walk = Walk { tree, ignore, found: Self::default() };
+        // Matching by parents starts at the root, which no pattern matches.
+        walk.directory(Path::new(""), &Matched::default())?;
+        Ok(walk.found)
+    }
+
+    pub(crate) fn meta(&self, path: &Path) -> Option<&Meta> {
+        self.files.get(path)
+    }
+
+    /// Whether an ignore rule hides `path`.
+    pub(crate) fn hides(&self, path: &Path) -> bool {
+        self.hidden.iter().any(|hidden| path.starts_with(hidden))
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&Path, &Meta)> {
+        self.files.iter().map(|(path, meta)| (path.as_path(), meta))
+    }
+}
+
+struct Walk<'a> {
+    tree: &'a Tree,
+    ignore: &'a Ignore,
+    found: Visible,
+}
+
+impl Walk<'_> {
+    /// Returns whether anything below `path` is visible.
+    fn directory(&mut self, path: &Path, matched: &Matched) -> Result<bool, TreeError> {
+        let mut any = false;
+        for name in self.tree.names(path)? {
+            let path = path.join(name);
+            let Some(meta) = self.tree.meta(&path)? else { continue };
+            let (ignored, matched) = self.ignore.matches(&path.to_string_lossy(), matched);
+            // An ignored directory is there if a later rule brings back something below it.
+            let below = meta.is_dir()
+                && (!ignored || self.ignore.re_includes())
+                && self.directory(&path, &matched)?;
+            if ignored && !below {
+                self.found.hidden.push(path);
+            } else if meta.kind != Kind::Socket {
+                self.found.files.insert(path, meta);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}

@@ -1,0 +1,207 @@
+//! Digests of a step's real inputs: the cache key, and the content of selected files.
+//!
+//! A file's content and metadata count, its time never does. Fields are length-prefixed, so that no
+//! two different inputs can be written the same way.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use cutover_core::Digest;
+use cutover_core::digest::{Algorithm, Hasher};
+
+use crate::select::{From, Item, Selected};
+use crate::tree::{Kind, Meta, TreeError};
+
+/// Collects the inputs of one key. Its first field says what kind and version of key it is.
+#[derive(Debug)]
+pub(crate) struct Fingerprint(Hasher);
+
+impl Fingerprint {
+    pub(crate) fn new(kind: &str) -> Self {
+        let mut fingerprint = Self(Hasher::new(Algorithm::Sha256));
+        fingerprint.field("kind", kind);
+        fingerprint
+    }
+
+    pub(crate) fn field(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        for bytes in [name.as_bytes(), value.as_ref()] {
+            self.0.update(&(bytes.len() as u64).to_le_bytes());
+            self.0.update(bytes);
+        }
+    }
+
+    pub(crate) fn fields<T: AsRef<[u8]>>(&mut self, name: &str, values: &[T]) {
+        self.number(name, values.len() as u64);
+        values.iter().for_each(|value| self.field(name, value));
+    }
+
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
+        self.field(name, value.to_le_bytes());
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+/// Gives the digest of a file's bytes and attributes; an implementation may remember.
+pub(crate) trait FileDigests {
+    fn digest(&mut self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError>;
+}
+
+/// Reads the file, every time. A regular file without attributes has the digest of its bytes.
+#[derive(Debug)]
+pub(crate) struct ReadFiles;
+
+impl FileDigests for ReadFiles {
+    fn digest(&mut self, from: &From<'_>, path: &Path, _meta: &Meta) -> Result<Digest, TreeError> {
+        let mut file = from.tree.file(path)?;
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            match file.read(&mut buffer).map_err(TreeError::at("read", path))? {
+                0 => break,
+                length => hasher.update(&buffer[..length]),
+            }
+        }
+        let content = hasher.finish();
+        let xattrs = from.tree.xattrs(path, Kind::File)?;
+        if xattrs.is_empty() {
+            return Ok(content);
+        }
+        let mut both = Fingerprint::new("file with attributes 1");
+        both.field("content", content.as_str());
+        xattrs.iter().for_each(|(name, value)| both.field(name, value));
+        Ok(both.finish())
+    }
+}
+
+/// The digest of selected files: names, types, permissions, attributes, link targets and bytes, and
+/// the owners where the copy keeps them.
+pub(crate) fn of_files(
+    from: &From<'_>,
+    selected: &[Selected],
+    keep_owners: bool,
+    digests: &mut dyn FileDigests,
+) -> Result<Digest, TreeError> {
+    let mut fingerprint = Fingerprint::new("files 1");
+    for one in selected {
+        fingerprint.field("source", one.name.as_os_str().as_bytes());
+        fingerprint.number("items", one.items.len() as u64);
+        // Names of one file become names of one file; which inode that is does not matter.
+        let mut links = HashMap::new();
+        for (index, item) in one.items.iter().enumerate() {
+            if item.is(Kind::File) && item.meta.links > 1 {
+                let first = *links.entry((item.meta.dev, item.meta.ino)).or_insert(index);
+                fingerprint.number("same file as", first as u64);
+            }
+            of_item(&mut fingerprint, from, item, keep_owners, digests)?;
+        }
+    }
+    Ok(fingerprint.finish())
+}
+
+fn of_item(
+    fingerprint: &mut Fingerprint,
+    from: &From<'_>,
+    item: &Item,
+    keep_owners: bool,
+    digests: &mut dyn FileDigests,
+) -> Result<(), TreeError> {
+    let meta = &item.meta;
+    fingerprint.field("path", item.below.as_os_str().as_bytes());
+    fingerprint.field("type", format!("{:?} {}", meta.kind, item.implied));
+    if meta.kind != Kind::Link {
+        fingerprint.number("mode", meta.mode.into());
+    }
+    if keep_owners {
+        fingerprint.number("uid", meta.uid.into());
+        fingerprint.number("gid", meta.gid.into());
+    }
+    match meta.kind {
+        Kind::File => {
+            let digest = digests.digest(from, &item.path, meta)?;
+            fingerprint.field("content", digest.as_str());
+        }
+        Kind::Link => {
+            fingerprint.field("target", from.tree.link(&item.path)?.as_os_str().as_bytes())
+        }
+        Kind::Char | Kind::Block => fingerprint.number("device", meta.rdev),
+        Kind::Dir => {
+            for (name, value) in from.tree.xattrs(&item.path, meta.kind)? {
+                fingerprint.field(&name, value);
+            }
+        }
+        Kind::Fifo | Kind::Socket => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Source;
+    use crate::tree::Tree;
+
+    /// The digest of the directory `/d` of a tree that `make` fills.
+    fn digest(keep_owners: bool, make: impl Fn(&Path)) -> Digest {
+        let dir = tempfile::tempdir().unwrap();
+        let d = dir.path().join("d");
+        fs_err::create_dir(&d).unwrap();
+        fs_err::write(d.join("a"), "a").unwrap();
+        make(&d);
+        let tree = Tree::open(dir.path()).unwrap();
+        let from = From { tree: &tree, visible: None };
+        let source = Source { path: "/d".to_owned(), include: None };
+        let selected = from.select(&source, &[]).unwrap();
+        of_files(&from, &selected, keep_owners, &mut ReadFiles).unwrap()
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn content_and_metadata_count() {
+        let plain = digest(false, |_| {});
+        assert_ne!(plain, digest(false, |d| fs_err::write(d.join("a"), "b").unwrap()));
+        assert_ne!(plain, digest(false, |d| fs_err::rename(d.join("a"), d.join("b")).unwrap()));
+        assert_ne!(plain, digest(false, |d| chmod(&d.join("a"), 0o755)));
+        assert_ne!(plain, digest(false, |d| fs_err::create_dir(d.join("e")).unwrap()));
+        let link = |to: &'static str| {
+            digest(false, move |d| std::os::unix::fs::symlink(to, d.join("l")).unwrap())
+        };
+        assert_ne!(link("x"), link("y"));
+        let attribute = |d: &Path| {
+            let file = std::fs::File::options().write(true).open(d.join("a")).unwrap();
+            rustix::fs::fsetxattr(file, "user.x", b"1", rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        assert_ne!(plain, digest(false, attribute));
+    }
+
+    #[test]
+    fn times_and_inodes_do_not_count() {
+        let plain = digest(false, |_| {});
+        let later = |d: &Path| {
+            let file = std::fs::File::options().write(true).open(d.join("a")).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        };
+        assert_eq!(plain, digest(false, later));
+        let hard = |d: &Path| fs_err::hard_link(d.join("a"), d.join("b")).unwrap();
+        assert_eq!(digest(false, hard), digest(false, hard));
+        assert_ne!(
+            digest(false, hard),
+            digest(false, |d| fs_err::write(d.join("b"), "a").unwrap())
+        );
+    }
+
+    #[test]
+    fn owners_count_where_they_are_kept() {
+        let own = |d: &Path| std::os::unix::fs::chown(d.join("a"), Some(7), Some(8)).unwrap();
+        assert_eq!(digest(false, |_| {}), digest(false, own));
+        assert_ne!(digest(true, |_| {}), digest(true, own));
+    }
+}
