@@ -129,6 +129,7 @@ pub struct Observed {
 /// Everything a plan is decided from.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    pub app: String,
     pub observed: Observed,
     /// The release that serves, as the last recorded switch says.
     pub serving: Option<u64>,

@@ -126,6 +126,7 @@ impl Ledger {
     pub fn facts(&self, app: &str, observed: Observed) -> Result<Facts, LedgerError> {
         let known = self.app(app)?;
         Ok(Facts {
+            app: app.to_owned(),
             observed,
             serving: known.as_ref().and_then(|app| app.serving),
             standby: known.as_ref().and_then(|app| app.standby),

@@ -22,7 +22,9 @@
 //! deployment started it first.
 
 pub mod check;
+pub mod diff;
 pub mod execute;
+pub mod explain;
 pub mod facts;
 pub mod journal;
 pub mod judge;

@@ -7,7 +7,7 @@
 
 use cutover_core::release::Release;
 
-use crate::facts::{Kind, Releases};
+use crate::facts::{Facts, Kind, Releases};
 use crate::ledger::DeploymentRecord;
 
 /// Why there is nothing to roll back to.
@@ -33,16 +33,16 @@ fn list(kept: &[u64]) -> String {
     format!("; kept are {}", numbers.join(", "))
 }
 
-/// The release that a rollback of `app` moves to. `history` is newest first.
-pub fn target<'r>(
-    app: &str,
-    asked: Option<u64>,
-    serving: Option<u64>,
-    releases: &'r Releases,
+/// The release that a rollback moves to: `asked`, or the one described above. `history` is newest
+/// first and should be whole.
+pub fn choose(
+    facts: &Facts,
     history: &[DeploymentRecord],
-) -> Result<&'r Release, RollbackError> {
-    let app = || app.to_owned();
-    let serving = serving.ok_or_else(|| RollbackError::NotServing { app: app() })?;
+    asked: Option<u64>,
+) -> Result<Release, RollbackError> {
+    let app = || facts.app.clone();
+    let releases = &facts.releases;
+    let serving = facts.serving.ok_or_else(|| RollbackError::NotServing { app: app() })?;
     let kept = || releases.keys().copied().filter(|number| *number != serving).collect::<Vec<_>>();
     let release = match asked {
         Some(number) if number == serving => {
@@ -60,7 +60,7 @@ pub fn target<'r>(
         let release = release.number;
         return Err(RollbackError::Identical { app: app(), release, serving });
     }
-    Ok(release)
+    Ok(release.clone())
 }
 
 fn last_good<'r>(
