@@ -12,6 +12,21 @@
 //!   container cannot overwrite it (CVE-2019-5736); `create` and `exec` refuse otherwise.
 //! - A child that is not started dies with its [`Created`].
 
+mod attach;
+mod child;
+mod create;
+mod exec;
+mod filesystems;
+mod finish;
+mod plan;
+mod prepare;
+mod program;
+mod reaper;
+mod report;
+mod target;
+mod terminal;
+mod user;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,6 +69,7 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// Its control group.
     pub cgroup: Cgroup,
+    held: create::Held,
 }
 
 /// A process whose program runs.
@@ -177,14 +193,13 @@ impl fmt::Display for ExitStatus {
 
 /// Makes everything but runs nothing: the child waits before `execve`, the network is down.
 pub fn create(spec: &Spec, io: Io) -> Result<Created, CreateError> {
-    let _ = (spec, io);
-    Err(CreateError::Unprotected)
+    create::create(spec, io)
 }
 
 impl Created {
     /// Lets the program run; returns after `execve` succeeded.
     pub fn start(self) -> Result<Running, StartError> {
-        Err(CreateError::Unprotected.into())
+        create::start(self)
     }
 }
 
@@ -196,8 +211,7 @@ pub fn exec(
     exec: &ExecSpec,
     io: Io,
 ) -> Result<Running, StartError> {
-    let _ = (spec, init, exec, io);
-    Err(CreateError::Unprotected.into())
+    exec::exec(spec, init, exec, io)
 }
 
 impl Running {

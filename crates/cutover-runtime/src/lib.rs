@@ -11,6 +11,8 @@ pub mod health;
 pub mod init;
 pub mod logs;
 pub mod merge;
+pub mod mounts;
+pub mod net;
 pub mod restart;
 pub mod seccomp;
 pub mod shim;

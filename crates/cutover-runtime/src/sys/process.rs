@@ -1,10 +1,12 @@
-//! Waiting for and signalling processes by pidfd.
+//! Small calls on processes: waiting and signalling by pidfd, and what the child needs before `execve`.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 
+use super::check;
 use crate::init::ExitStatus;
 
 /// Waits for the end and reaps.
@@ -12,7 +14,7 @@ pub fn wait(pidfd: BorrowedFd<'_>) -> io::Result<ExitStatus> {
     loop {
         match waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED) {
             Ok(Some(status)) => return Ok(exit_status(&status)),
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -24,17 +26,136 @@ pub fn try_wait(pidfd: BorrowedFd<'_>) -> io::Result<Option<ExitStatus>> {
     Ok(status.as_ref().map(exit_status))
 }
 
-/// Sends a signal; never to another process that got the same pid.
-pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    let signal = Signal::from_named_raw(signal)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(pidfd_send_signal(pidfd, signal)?)
-}
-
 fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => ExitStatus::Exited(code),
         (None, Some(signal)) => ExitStatus::Signaled(signal),
         (None, None) => ExitStatus::Exited(255),
     }
+}
+
+/// Sends a signal (real-time ones too); never to another process that got the same pid.
+pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: no details are passed along, so no memory is read.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0usize, 0)
+    })?;
+    Ok(())
+}
+
+/// Sends a signal by pid. Only for process 1 of a container, to its own child that it has not reaped.
+pub fn kill(pid: i32, signal: i32) {
+    // SAFETY: touches no memory.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Reaps any one child: its pid and wait status. Fit for the child of `clone3`.
+pub fn reap_any() -> Option<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` is a live integer.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    (pid > 0).then_some((pid, status))
+}
+
+/// The exit code that shells report for a wait status.
+pub fn code_of(status: i32) -> i32 {
+    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
+}
+
+/// Signal to this process when its parent thread dies; 0 for none. Fit for the child of `clone3`.
+pub fn set_parent_death_signal(signal: i32) -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, signal.unsigned_abs().into())
+}
+
+/// Whether other processes may read this one's memory and follow its `/proc` links. Fit for the child of `clone3`.
+pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into())
+}
+
+fn prctl(option: i32, value: u64) -> Result<(), Errno> {
+    // SAFETY: the options used here take a plain number.
+    check(unsafe { libc::syscall(libc::SYS_prctl, option, value, 0, 0, 0) }).map(drop)
+}
+
+/// Leaves the caller's session keyring for a fresh one. Fit for the child of `clone3`.
+pub fn new_session_keyring() -> Result<(), Errno> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name means an anonymous keyring.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0usize) }).map(drop)
+}
+
+/// Really closes every descriptor from `first` on. Fit for the child of `clone3`, when none of them is used again.
+pub fn close_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: the caller runs no destructor of these descriptors any more, as it is about to call `execve`.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
+}
+
+/// Moves a descriptor to number 3 and closes everything after it; the streams 0…2 stay. Fit for the child of
+/// `clone3`, when none of its other descriptors is used again.
+pub fn keep_only(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'static>, Errno> {
+    const KEPT: i32 = 3;
+    if fd.as_raw_fd() != KEPT {
+        // SAFETY: number 3 belongs to nobody who uses it again, as documented.
+        check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), KEPT, libc::O_CLOEXEC) })?;
+    }
+    close_from(4)?;
+    // SAFETY: number 3 stays open until `execve` or the end of the process.
+    Ok(unsafe { BorrowedFd::borrow_raw(KEPT) })
+}
+
+/// Makes `fd` the standard stream `number` (0…2). Fit for the child of `clone3`.
+pub fn set_stream(fd: BorrowedFd<'_>, number: i32) -> Result<(), Errno> {
+    // SAFETY: the standard streams are owned by nobody.
+    check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), number, 0) }).map(drop)
+}
+
+/// Removes from the bounding set what is not in `keep`, also what only newer kernels know. Fit for the child of
+/// `clone3`.
+pub fn drop_bounding_set(keep: u64) -> Result<(), Errno> {
+    for capability in 0..64 {
+        if keep >> capability & 1 == 0 {
+            match prctl(libc::PR_CAPBSET_DROP, capability) {
+                // Past the last capability of this kernel.
+                Err(Errno::INVAL) => return Ok(()),
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets the supplementary groups of this thread. Fit for the child of `clone3`.
+pub fn set_groups(groups: &[u32]) -> Result<(), Errno> {
+    // SAFETY: the array is live and of the given length.
+    check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
+}
+
+/// Whether the working directory is below the root: otherwise the kernel's path does not start with `/`.
+/// Fit for the child of `clone3`.
+pub fn cwd_is_inside() -> Result<bool, Errno> {
+    let mut path = [0u8; 4096];
+    // SAFETY: the buffer is live and of the given length.
+    check(unsafe { libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) })?;
+    Ok(path[0] == b'/')
+}
+
+/// One resource limit of this process. Fit for the child of `clone3`.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is live; the old value is not asked for.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, 0usize) })
+        .map(drop)
+}
+
+/// Joins namespaces of the process behind a pidfd. Fit for the child of `clone3`.
+pub fn join_namespaces(pidfd: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
+    // SAFETY: touches no memory; the caller is single-threaded, being a child of `clone3`.
+    check(unsafe { libc::syscall(libc::SYS_setns, pidfd.as_raw_fd(), flags) }).map(drop)
+}
+
+/// Leaves the shared control group namespace, or the file system and mount namespaces of the caller's threads.
+/// Fit for the child of `clone3`.
+pub fn unshare(flags: i32) -> Result<(), Errno> {
+    // SAFETY: only namespace and fs flags are used; descriptors stay shared.
+    check(unsafe { libc::syscall(libc::SYS_unshare, flags) }).map(drop)
 }
