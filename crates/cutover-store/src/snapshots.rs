@@ -18,7 +18,7 @@ use crate::image::{Image, chain_id};
 use crate::layer::{ApplyError, Lower, PackError, Packer, unpack};
 use crate::scratch::Scratch;
 use crate::store::Store;
-use crate::stream::{hashed, inflate};
+use crate::stream::{HashError, hashed, inflate};
 use crate::tar::{Limits, Reader};
 
 mod draft;
@@ -172,18 +172,20 @@ impl Snapshots {
         let scratch = Scratch::new(&self.store.tmp_dir(), "layer-")?;
         let fs = scratch.path().join(published::FS);
         fs_err::create_dir(&fs).map_err(IoError::at("create", &fs))?;
-        let (unpacked, digest) =
-            hashed(tar, diff_id.algorithm(), |tar| unpack_into(tar, &fs, lowers));
-        let unpacked =
-            unpacked.map_err(|source| SnapshotError::Unpack { layer: layer.clone(), source })?;
-        let digest =
-            digest.map_err(|source| SnapshotError::Read { layer: layer.clone(), source })?;
-        let (actual, size) = digest.expect("there is one after a success");
+        let hashed = hashed(tar, diff_id.algorithm(), |tar| unpack_into(tar, &fs, lowers))
+            .map_err(|error| {
+                let layer = layer.clone();
+                match error {
+                    HashError::Consumer(source) => SnapshotError::Unpack { layer, source },
+                    HashError::Rest(source) => SnapshotError::Read { layer, source },
+                }
+            })?;
+        let actual = hashed.digest;
         if actual != *diff_id {
             let (layer, expected) = (layer.clone(), diff_id.clone());
             return Err(SnapshotError::DiffId { layer, expected, actual });
         }
-        let meta = Meta::new(diff_id, chain.last(), size, unpacked.root);
+        let meta = Meta::new(diff_id, chain.last(), hashed.size, hashed.value.root);
         self.publish(scratch, &chain_id, &meta)?;
         Ok(chain_id)
     }

@@ -53,32 +53,43 @@ fn peek<R: Read>(source: &mut BufReader<R>) -> io::Result<Vec<u8>> {
     Ok(source.fill_buf()?.iter().take(4).copied().collect())
 }
 
+/// What [`hashed`] found out besides what its consumer did.
+#[derive(Debug)]
+pub(crate) struct Hashed<T> {
+    pub(crate) value: T,
+    /// Of the whole stream.
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// Who failed.
+#[derive(Debug)]
+pub(crate) enum HashError<E> {
+    Consumer(E),
+    /// Reading what the consumer left.
+    Rest(io::Error),
+}
+
 /// Runs `consume` on the bytes of `source` while another thread reads and hashes them. Afterwards
-/// the rest of the source is read as well, so the digest is of the whole stream; it is `None`
-/// when `consume` failed.
+/// the rest of the source is read as well, so the digest is of the whole stream.
 pub(crate) fn hashed<T, E>(
     source: &mut (dyn Read + Send),
     algorithm: Algorithm,
     consume: impl FnOnce(&mut Piped) -> Result<T, E>,
-) -> (Result<T, E>, io::Result<Option<(Digest, u64)>>) {
+) -> Result<Hashed<T>, HashError<E>> {
     std::thread::scope(|scope| {
         let (full_sender, full) = sync_channel(DEPTH);
         let (empty, empty_receiver) = channel();
         let producer =
             scope.spawn(move || produce(source, algorithm, &full_sender, &empty_receiver));
         let mut piped = Piped { full, empty, chunk: Vec::new(), at: 0, error: None };
-        let result = consume(&mut piped);
-        let rest = match &result {
-            Ok(_) => piped.drain(),
-            Err(_) => Ok(()),
-        };
+        let value = consume(&mut piped).map_err(HashError::Consumer)?;
+        piped.drain().map_err(HashError::Rest)?;
         drop(piped); // ends the producer, if it still has bytes
-        let produced = match producer.join() {
-            Ok(produced) => produced,
+        match producer.join() {
+            Ok((digest, size)) => Ok(Hashed { value, digest, size }),
             Err(panic) => std::panic::resume_unwind(panic),
-        };
-        let digest = rest.map(|()| result.is_ok().then_some(produced));
-        (result, digest)
+        }
     })
 }
 
@@ -183,14 +194,13 @@ mod tests {
 
     fn check(compressed: &[u8], expected: &[u8]) {
         let mut out = Vec::new();
-        let (result, digest) =
-            hashed(&mut inflate(compressed).unwrap(), Algorithm::Sha256, |piped| {
-                piped.read_to_end(&mut out)
-            });
-        result.unwrap();
-        let (digest, size) = digest.unwrap().unwrap();
+        let hashed = hashed(&mut inflate(compressed).unwrap(), Algorithm::Sha256, |piped| {
+            piped.read_to_end(&mut out)
+        });
+        let hashed = hashed.unwrap();
         assert_eq!(out, expected);
-        assert_eq!((digest, size), (Digest::sha256(expected), expected.len() as u64));
+        assert_eq!(hashed.value, expected.len());
+        assert_eq!((hashed.digest, hashed.size), (Digest::sha256(expected), expected.len() as u64));
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -223,22 +233,19 @@ mod tests {
     fn a_cut_stream_is_an_error() {
         for whole in [gzip(b"some bytes"), zstd::encode_all(&b"some bytes"[..], 1).unwrap()] {
             let cut = &whole[..whole.len() - 3];
-            let (result, digest) = hashed(&mut inflate(cut).unwrap(), Algorithm::Sha256, |piped| {
+            let result = hashed(&mut inflate(cut).unwrap(), Algorithm::Sha256, |piped| {
                 piped.read_to_end(&mut Vec::new())
             });
-            assert!(result.is_err(), "the consumer must see the cut");
-            assert!(digest.is_ok(), "and is the one to report it");
+            assert!(matches!(result, Err(HashError::Consumer(_))), "the consumer sees the cut");
         }
     }
 
     #[test]
     fn a_consumer_may_stop_early() {
-        let endless = &mut io::repeat(1);
-        let (result, digest) = hashed(endless, Algorithm::Sha256, |piped| {
+        let result = hashed(&mut io::repeat(1), Algorithm::Sha256, |piped| {
             piped.read_exact(&mut [0; 10]).unwrap();
             Err::<(), _>("enough")
         });
-        assert_eq!(result, Err("enough"));
-        assert!(digest.unwrap().is_none());
+        assert!(matches!(result, Err(HashError::Consumer("enough"))));
     }
 }

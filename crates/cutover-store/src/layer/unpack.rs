@@ -426,7 +426,11 @@ impl Unpacker<'_> {
             self.whiteouts.extend(self.lower.names(b"")?);
         }
         for dir in std::mem::take(&mut self.opaques) {
-            if !is_in_any(&dir, &opaque) && self.make_opaque(&dir)? {
+            let deleted = self.whiteouts.contains(&dir) || is_in_any(&dir, &self.whiteouts);
+            if is_in_any(&dir, &opaque) || (deleted && self.own(&dir)? == Own::Absent) {
+                continue;
+            }
+            if self.make_opaque(&dir)? {
                 opaque.insert(dir);
             }
         }
