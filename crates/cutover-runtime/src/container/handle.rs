@@ -191,12 +191,19 @@ impl Container {
         }
     }
 
-    /// Nobody listens: the container is not running, or (for a moment) about to be or to be no more.
+    /// Nobody listens: the container is not running. If its state says otherwise, its shim has just been
+    /// killed, and the kernel is about to give up its lock.
     fn unreachable(&self, operation: &'static str, error: &io::Error) -> Result<Error> {
-        let state = self.state()?;
-        match state.status.is_live() {
-            true => Ok(self.shim_error(error.to_string())),
-            false => Ok(self.status_error(&state, operation)),
+        let end = clock::monotonic() + Duration::from_secs(2);
+        loop {
+            let state = self.state()?;
+            if !state.status.is_live() {
+                return Ok(self.status_error(&state, operation));
+            }
+            if clock::monotonic() >= end {
+                return Ok(self.shim_error(error.to_string()));
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -283,11 +283,9 @@ impl Connection {
     }
 
     pub(super) fn reply(&mut self) -> io::Result<Reply> {
-        loop {
-            match self.frame()? {
-                (Kind::Reply, body) => return Ok(serde_json::from_slice(&body)?),
-                _ => return Err(broken("something before its answer")),
-            }
+        match self.frame()? {
+            (Kind::Reply, body) => Ok(serde_json::from_slice(&body)?),
+            _ => Err(broken("something before its answer")),
         }
     }
 

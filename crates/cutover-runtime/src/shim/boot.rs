@@ -18,7 +18,7 @@ use crate::container::paths::{Paths, Places, SOCKET};
 
 pub(super) fn boot(places: Places, id: &Id) -> io::Result<()> {
     // Fails only when this process leads its session already, which is as good.
-    drop(setsid());
+    let _ = setsid();
     set_child_subreaper(Some(getpid()))?;
     // Relative paths in the arguments would change their meaning below.
     let places =

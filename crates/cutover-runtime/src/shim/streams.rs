@@ -83,7 +83,7 @@ impl Streams {
         if let Some(terminal) = &self.terminal {
             let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
             // A terminal whose other end was just closed has no size that matters.
-            drop(tcsetwinsize(terminal, size));
+            let _ = tcsetwinsize(terminal, size);
         }
     }
 

@@ -29,6 +29,6 @@ impl<'a> RawMode<'a> {
 impl Drop for RawMode<'_> {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
-        drop(tcsetattr(self.terminal, OptionalActions::Drain, &self.before));
+        let _ = tcsetattr(self.terminal, OptionalActions::Drain, &self.before);
     }
 }
