@@ -7,6 +7,7 @@
 
 mod files;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ impl Cache {
             .map(|_| ())
     }
 
-    fn layers(&self) -> Result<Vec<Digest>, rusqlite::Error> {
+    fn chains(&self) -> Result<BTreeSet<Digest>, rusqlite::Error> {
         let mut query = self.db.prepare("SELECT DISTINCT chain_id FROM steps")?;
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;
         let texts = rows.collect::<Result<Vec<_>, _>>()?;
@@ -143,17 +144,17 @@ fn create(db: &Connection) -> Result<(), rusqlite::Error> {
 
 /// The layers (chain ids) that the build cache of the store at `root` names: the garbage collector
 /// keeps them as long as the cache is to be kept.
-pub fn cached_layers(root: &Path) -> Result<Vec<Digest>, CacheError> {
+pub fn kept_chains(root: &Path) -> Result<BTreeSet<Digest>, CacheError> {
     let path = path_of(root);
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     }
     let failed = |source| CacheError::Database { path: path.clone(), source };
-    Cache::open(root)?.layers().map_err(failed)
+    Cache::open(root)?.chains().map_err(failed)
 }
 
 /// Forgets everything that was built: the next build does every step.
-pub fn clear_cache(root: &Path) -> Result<(), CacheError> {
+pub fn forget_cache(root: &Path) -> Result<(), CacheError> {
     let path = path_of(root);
     if !path.exists() {
         return Ok(());

@@ -47,14 +47,21 @@ pub enum BuildError {
     NoContext { path: PathBuf },
     #[error("`{}` is not valid: {problem}", path.display())]
     Ignore { path: PathBuf, problem: String },
-    #[error("stage `{target}` was not found in {file}")]
-    Target { target: String, file: Arc<str>, hint: Option<String> },
+    #[error("{file}: {problem}")]
+    Target { problem: String, file: Arc<str>, hint: Option<String> },
     #[error("failed to {operation}")]
     Io {
         operation: &'static str,
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+}
+
+/// For `map_err`: names the operation that failed.
+pub(crate) fn boxed<E: Error + Send + Sync + 'static>(
+    operation: &'static str,
+) -> impl FnOnce(E) -> BuildError {
+    move |source| BuildError::Io { operation, source: Box::new(source) }
 }
 
 impl BuildError {

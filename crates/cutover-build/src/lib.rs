@@ -14,6 +14,7 @@
 mod cache;
 mod chmod;
 mod context;
+mod copy;
 pub mod dockerfile;
 mod error;
 mod fingerprint;
@@ -26,13 +27,17 @@ mod path;
 mod platform;
 mod progress;
 mod runner;
+mod runtime;
 mod select;
+mod solve;
 mod stage;
 mod tree;
 mod vars;
 
-pub use cache::{CacheError, cached_layers, clear_cache};
+pub use cache::{CacheError, forget_cache, kept_chains};
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
 pub use runner::{ExtraHost, Network, PullError, Puller, RunStep, RunStepError, Runner};
+pub use runtime::{RuntimeRunner, is_running_build};
+pub use solve::build;

@@ -43,9 +43,6 @@ pub enum Event<'a> {
         error: &'a str,
         at: Duration,
     },
-    Warning {
-        text: &'a str,
-    },
     /// The image is in the store; one event per tag, or one with none.
     Exported {
         image: &'a str,

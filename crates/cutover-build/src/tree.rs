@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-pub(crate) use change::Times;
+pub(crate) use change::copy_bytes;
 pub(crate) use meta::{Kind, Meta};
 
 /// An open directory tree.

@@ -18,8 +18,8 @@ fn steps_are_remembered() {
     cache.remember(&key, &step).unwrap();
     let again = Cache::open(dir.path()).unwrap();
     assert_eq!(again.step(&key).unwrap().as_ref(), Some(&step));
-    assert_eq!(cached_layers(dir.path()).unwrap(), [step.chain_id]);
-    clear_cache(dir.path()).unwrap();
+    assert_eq!(Vec::from_iter(kept_chains(dir.path()).unwrap()), [step.chain_id]);
+    forget_cache(dir.path()).unwrap();
     assert_eq!(again.step(&key).unwrap(), None);
 }
 

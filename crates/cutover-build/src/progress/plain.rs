@@ -74,7 +74,6 @@ fn render<W: Write>(
             finish(out, steps, step, at)?;
             writeln!(out, "#{step} ERROR: {error}\n")
         }
-        Event::Warning { text } => writeln!(out, "warning: {text}"),
         Event::Exported { image, tag: Some(tag), .. } => {
             writeln!(out, "image {image} tagged `{tag}`")
         }

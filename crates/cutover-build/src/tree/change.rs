@@ -82,9 +82,8 @@ impl Tree {
         remove().map_err(TreeError::at("remove", path))
     }
 
-    /// Sets owner, then permissions: changing the owner clears set-user-id bits.
-    pub(crate) fn own(&self, path: &Path, kind: Kind, owner: (u32, u32)) -> Result<(), TreeError> {
-        let _unused = kind;
+    /// Sets the owner, which clears set-user-id bits: permissions come after it.
+    pub(crate) fn own(&self, path: &Path, owner: (u32, u32)) -> Result<(), TreeError> {
         let own = || {
             let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
             if path.as_os_str().is_empty() {
@@ -138,6 +137,13 @@ impl Tree {
         }
     }
 
+    /// The tree below the directory `path`: nothing leads out of it.
+    pub(crate) fn subtree(&self, path: &Path) -> Result<Self, TreeError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let root = self.open_at(path, flags, Mode::empty()).map_err(TreeError::at("open", path))?;
+        Ok(Self::of(root))
+    }
+
     fn root_file(&self) -> rustix::io::Result<OwnedFd> {
         self.open_at(Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
     }
@@ -159,7 +165,7 @@ impl Tree {
                 None => self.make_dir(&at)?,
             }
             if let Some(owner) = owner {
-                self.own(&at, Kind::Dir, owner)?;
+                self.own(&at, owner)?;
             }
             self.permit(&at, mode)?;
             made.push(at.clone());

@@ -1,0 +1,227 @@
+//! COPY and ADD: selected files into a stage's tree, as BuildKit's copier does it.
+//!
+//! Destinations are resolved inside the tree, symlinks and all. Directories merge; a file replaces
+//! a file; neither replaces the other. Order per file: create, owner, permissions, attributes,
+//! time, because each clears what comes after it.
+
+mod archive;
+mod owner;
+mod unpack;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::op::CopyOp;
+use crate::select::{From, Item, Selected};
+use crate::tree::{Kind, Meta, Tree, TreeError, copy_bytes};
+
+pub(crate) use owner::{Owner, OwnerError};
+
+/// Why files cannot be copied.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    #[error("cannot replace the directory `/{}` with a file", path.display())]
+    FileOverDirectory { path: PathBuf },
+    #[error("cannot copy a directory over `/{}`, which is not a directory", path.display())]
+    DirectoryOverFile { path: PathBuf },
+    #[error("`/{}` changed while it was copied", path.display())]
+    Changed { path: PathBuf },
+    #[error("`/{}` cannot be in an image: names starting with `.wh.` mark deletions", path.display())]
+    Whiteout { path: PathBuf },
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    #[error(transparent)]
+    Archive(#[from] archive::ArchiveError),
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+/// What all files of one copy share.
+#[derive(Debug)]
+pub(crate) struct Copier<'a> {
+    pub(crate) to: &'a Tree,
+    pub(crate) op: &'a CopyOp,
+    /// `--chown`; otherwise owners are kept, or root for files from the context.
+    pub(crate) owner: Option<Owner>,
+    /// Whether owners of the source count at all.
+    pub(crate) keep_owners: bool,
+    /// Time for files that have none: seconds.
+    pub(crate) now: i64,
+}
+
+impl Copier<'_> {
+    /// Copies everything that was selected of one source.
+    pub(crate) fn copy(&self, from: &From<'_>, selected: &Selected) -> Result<(), CopyError> {
+        let source = &selected.items[0];
+        if self.op.unpack && source.is(Kind::File) && self.unpack(from, source)? {
+            return Ok(());
+        }
+        let place = self.place(source.meta.is_dir(), &selected.name)?;
+        // Names of one file, within one source, become names of one file.
+        let mut links = HashMap::new();
+        for item in &selected.items {
+            let path = join(&place, &item.below);
+            check_name(&path)?;
+            if item.meta.is_dir() {
+                self.directory(from, item, &path)?;
+            } else {
+                self.other(from, item, &path, &mut links)?;
+            }
+        }
+        // Filling a directory set its time.
+        for item in selected.items.iter().rev().filter(|item| item.meta.is_dir()) {
+            self.to.touch(&join(&place, &item.below), item.meta.mtime)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file that is in the Dockerfile itself.
+    pub(crate) fn inline(&self, name: &str, content: &str) -> Result<(), CopyError> {
+        use std::io::Write as _;
+        let path = self.place(false, Path::new(name))?;
+        check_name(&path)?;
+        self.make_room(&path)?;
+        let mut file = self.to.make_file(&path)?;
+        file.write_all(content.as_bytes()).map_err(TreeError::at("write", &path))?;
+        let mode = self.op.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
+        self.to.own(&path, self.owner.map_or((0, 0), Owner::ids))?;
+        self.to.permit(&path, mode)?;
+        Ok(self.to.touch(&path, (self.now, 0))?)
+    }
+
+    /// Where a source goes; missing directories on the way are made.
+    fn place(&self, is_dir: bool, name: &Path) -> Result<PathBuf, CopyError> {
+        let destination = self.op.destination.as_str();
+        let names_directory = destination.ends_with('/') || destination.ends_with("/.");
+        let whole = relative(destination);
+        let ensured =
+            if names_directory { whole.as_path() } else { whole.parent().unwrap_or(&whole) };
+        self.make_dirs(&self.to.resolve(ensured)?)?;
+        let mut place = self.to.resolve(&whole)?;
+        let existing = self.to.meta(&place)?;
+        if !is_dir && existing.is_some_and(|meta| meta.is_dir()) {
+            place.push(name);
+        }
+        let needed = match existing {
+            None if is_dir => place.as_path(),
+            _ => place.parent().unwrap_or(Path::new("")),
+        };
+        self.make_dirs(needed)?;
+        Ok(place)
+    }
+
+    fn make_dirs(&self, path: &Path) -> Result<(), CopyError> {
+        let mode = self.op.chmod.as_ref().map_or(0o755, |chmod| chmod.parent_mode());
+        let made = self.to.make_dirs(path, mode, self.owner.map(Owner::ids))?;
+        for path in made.iter().rev() {
+            check_name(path)?;
+            self.to.touch(path, (self.now, 0))?;
+        }
+        Ok(())
+    }
+
+    /// A source's own directory keeps what the destination has; those below it bring theirs.
+    fn directory(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
+        let made = match self.to.meta(path)? {
+            None => {
+                self.to.make_dir(path)?;
+                true
+            }
+            Some(meta) if meta.is_dir() => false,
+            Some(_) => return Err(CopyError::DirectoryOverFile { path: path.to_owned() }),
+        };
+        let is_source = item.below.as_os_str().is_empty();
+        let keep = is_source || item.implied;
+        if made || !keep { self.finish(from, item, path) } else { Ok(()) }
+    }
+
+    /// Removes what a new file replaces.
+    fn make_room(&self, path: &Path) -> Result<(), CopyError> {
+        match self.to.meta(path)? {
+            None => Ok(()),
+            Some(meta) if meta.is_dir() => {
+                Err(CopyError::FileOverDirectory { path: path.to_owned() })
+            }
+            Some(_) => Ok(self.to.remove(path)?),
+        }
+    }
+
+    fn other(
+        &self,
+        from: &From<'_>,
+        item: &Item,
+        path: &Path,
+        links: &mut HashMap<(u64, u64), PathBuf>,
+    ) -> Result<(), CopyError> {
+        self.make_room(path)?;
+        match item.meta.kind {
+            Kind::Link => self.to.make_link(&from.tree.link(&item.path)?, path)?,
+            Kind::File => {
+                if item.meta.links > 1 {
+                    let inode = (item.meta.dev, item.meta.ino);
+                    if let Some(first) = links.get(&inode) {
+                        return Ok(self.to.make_hard_link(first, path)?);
+                    }
+                    links.insert(inode, path.to_owned());
+                }
+                self.bytes(from, item, path)?;
+            }
+            kind => self.to.make_node(path, kind, item.meta.rdev)?,
+        }
+        self.finish(from, item, path)
+    }
+
+    fn bytes(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
+        let mut source = from.tree.file(&item.path)?;
+        let mut target = self.to.make_file(path)?;
+        copy_bytes(&mut source, &mut target).map_err(TreeError::at("copy", &item.path))?;
+        // The key was made from this file as it was listed: another content must not get it.
+        let now = from.tree.meta(&item.path)?;
+        if now.is_some_and(|now| now.unchanged(&item.meta)) {
+            return Ok(());
+        }
+        Err(CopyError::Changed { path: item.path.clone() })
+    }
+
+    fn finish(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
+        let meta = &item.meta;
+        let kept = if self.keep_owners { (meta.uid, meta.gid) } else { (0, 0) };
+        self.to.own(path, self.owner.map_or(kept, Owner::ids))?;
+        if meta.kind != Kind::Link {
+            self.to.permit(path, self.mode(meta))?;
+        }
+        for (name, value) in from.tree.xattrs(&item.path, meta.kind)? {
+            self.to.set_xattr(path, &name, &value)?;
+        }
+        Ok(self.to.touch(path, meta.mtime)?)
+    }
+
+    fn mode(&self, meta: &Meta) -> u32 {
+        self.op.chmod.as_ref().map_or(meta.mode, |chmod| chmod.apply(meta.mode, meta.is_dir()))
+    }
+}
+
+/// A name that means something else in a layer.
+fn check_name(path: &Path) -> Result<(), CopyError> {
+    let name = path.file_name().unwrap_or_default();
+    if name.as_encoded_bytes().starts_with(b".wh.") {
+        return Err(CopyError::Whiteout { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// [`Path::join`] that adds no slash for an empty second part.
+fn join(place: &Path, below: &Path) -> PathBuf {
+    if below.as_os_str().is_empty() { place.to_owned() } else { place.join(below) }
+}
+
+/// An absolute path of the image as a path of its tree.
+pub(crate) fn relative(path: &str) -> PathBuf {
+    Path::new(path)
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! [`RuntimeRunner`]: RUN steps in containers of cutover-runtime, children of this process.
+//!
+//! The container dies with the thread that made it (parent death signal), so a killed build leaves
+//! no process; what else it can leave (a control group, an address) bears the builder's pid in its
+//! name and is removed by the next build.
+
+mod etc;
+mod leftovers;
+mod output;
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cutover_runtime::container::run_once;
+use cutover_runtime::init::{Created, Io, StartError};
+use cutover_runtime::net::{
+    self, Attached, DEFAULT_NETWORK, Endpoint, NetError, NetworkConfig, Networks,
+};
+use cutover_runtime::spec::{self, Mount, MountKind, Rootfs, Spec};
+use rustix::process::Signal;
+
+use crate::{Network, RunStep, RunStepError, Runner, Stream};
+
+pub use leftovers::is_running_build;
+
+/// Runs steps in containers. The process's own executable must be out of a container's reach:
+/// `cutover_runtime::sys::own_exe::ensure` comes first thing in `main`.
+#[derive(Debug)]
+pub struct RuntimeRunner {
+    run_dir: PathBuf,
+    networks: Networks,
+    steps: AtomicU64,
+}
+
+/// Why a step's container did not come up.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("failed to connect the step to the network")]
+    Network(#[from] NetError),
+    #[error("failed to write `/etc/{0}` of the step")]
+    Etc(&'static str, #[source] std::io::Error),
+}
+
+impl RuntimeRunner {
+    /// `root` and `run` are the directories that `networks` was opened with.
+    pub fn new(root: &Path, run: &Path, networks: Networks) -> Self {
+        let _root_is_in_networks = root;
+        leftovers::remove(&networks);
+        Self { run_dir: run.to_owned(), networks, steps: AtomicU64::new(0) }
+    }
+
+    /// A name that no other step of a living build has.
+    fn name(&self) -> String {
+        let number = self.steps.fetch_add(1, Ordering::Relaxed);
+        leftovers::name(number)
+    }
+
+    fn attach(
+        &self,
+        step: &RunStep,
+        name: &str,
+        created: &Created,
+    ) -> Result<Option<Attached>, NetError> {
+        match step.network {
+            Network::Host => Ok(None),
+            Network::None => net::loopback_up(created.netns.as_fd()).map(|()| None),
+            Network::Default => {
+                let network = self.networks.list()?.into_iter().find(|n| n.name == DEFAULT_NETWORK);
+                let config = match network {
+                    Some(network) => NetworkConfig {
+                        subnet: Some(network.subnet),
+                        internal: network.internal,
+                        ..NetworkConfig::named(DEFAULT_NETWORK)
+                    },
+                    None => NetworkConfig::named(DEFAULT_NETWORK),
+                };
+                let network = self.networks.ensure(&config)?;
+                let endpoint = Endpoint {
+                    container_id: name.to_owned(),
+                    hostname: step.hostname.clone(),
+                    ..Endpoint::default()
+                };
+                self.networks.attach(&network, created.netns.as_fd(), &endpoint).map(Some)
+            }
+        }
+    }
+
+    /// Runs the container to its end; on the thread that it dies with.
+    fn contain(&self, step: &RunStep, io: Io) -> Result<i32, Failure> {
+        let name = self.name();
+        let etc = tempfile::Builder::new().prefix("build-").tempdir_in(&self.run_dir);
+        let etc = etc.map_err(|error| Failure::Etc("hosts", error))?;
+        let spec = to_spec(step, &name, etc.path())?;
+        let mut attached = None;
+        let ended = run_once(&spec, io, |created| {
+            attached = self.attach(step, &name, created)?;
+            Ok::<(), Failure>(())
+        });
+        if let Some(attached) = attached
+            && let Err(error) = self.networks.release(attached)
+        {
+            // The step's end is what counts; the next build tries again.
+            tracing::warn!(%error, "cannot release the network of a build step");
+        }
+        Ok(ended?.code)
+    }
+}
+
+impl Runner for RuntimeRunner {
+    fn run(
+        &self,
+        step: &RunStep,
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<i32, RunStepError> {
+        let failed = |error: std::io::Error| RunStepError::Start(Box::new(error));
+        let (pipes, io) = output::Pipes::open().map_err(failed)?;
+        std::thread::scope(|scope| {
+            let contained = scope.spawn(move || self.contain(step, io));
+            // Ends when the last process that can write has ended.
+            let read = pipes.read(output);
+            let ended = contained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            read.map_err(failed)?;
+            match ended {
+                Ok(code) => Ok(code),
+                Err(Failure::Start(StartError::NotFound { program, .. })) => {
+                    Err(RunStepError::NotFound { command: program })
+                }
+                Err(Failure::Start(StartError::NotExecutable { program, .. })) => {
+                    Err(RunStepError::NotExecutable { command: program })
+                }
+                Err(failure) => Err(RunStepError::Start(Box::new(failure))),
+            }
+        })
+    }
+}
+
+/// A step as a container; `etc` is a directory for the files that are shown in it.
+fn to_spec(step: &RunStep, name: &str, etc: &Path) -> Result<Spec, Failure> {
+    let write = |file: &'static str, text: String| {
+        let path = etc.join(file);
+        fs_err::write(&path, text).map_err(|error| Failure::Etc(file, error))?;
+        Ok::<_, Failure>(bind(path, format!("/etc/{file}"), false))
+    };
+    let host_network = step.network == Network::Host;
+    let mut mounts = vec![
+        write("hosts", etc::hosts(&step.hostname, &step.extra_hosts))?,
+        write("resolv.conf", etc::resolv_conf(host_network))?,
+    ];
+    let scripts = step.files.iter();
+    mounts.extend(scripts.map(|(host, inside)| bind(host.clone(), inside.clone(), true)));
+    let default = Spec::default();
+    Ok(Spec {
+        cgroup: name.to_owned(),
+        rootfs: Rootfs::Overlay {
+            lowers: step.lowers.clone(),
+            upper: Some(step.upper.clone()),
+            work: Some(step.work.clone()),
+            read_only: false,
+            volatile: true,
+        },
+        args: step.args.clone(),
+        env: step.env.clone(),
+        cwd: step.cwd.clone(),
+        user: step.user.clone(),
+        hostname: step.hostname.clone(),
+        mounts,
+        shm_size: step.shm_size.unwrap_or(default.shm_size),
+        // Build steps use `sudo` and `su`; docker lets them.
+        no_new_privileges: false,
+        network: if host_network { spec::Network::Host } else { spec::Network::Private },
+        parent_death_signal: Some(Signal::KILL.as_raw()),
+        ..default
+    })
+}
+
+fn bind(source: PathBuf, target: String, read_only: bool) -> Mount {
+    let kind = MountKind::Bind {
+        source,
+        subpath: None,
+        read_only,
+        recursive: false,
+        create_source: false,
+        propagation: spec::Propagation::Private,
+    };
+    Mount { target, kind }
+}

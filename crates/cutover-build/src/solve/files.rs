@@ -1,0 +1,242 @@
+//! COPY, ADD and WORKDIR on the mounted layers of a stage.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use cutover_core::Digest;
+use cutover_runtime::mounts;
+use cutover_runtime::spec::Rootfs;
+use cutover_store::Draft;
+
+use super::steps::{Failure, Step};
+use super::{Done, Solver};
+use crate::BuildError;
+use crate::cache::Files;
+use crate::context::Context;
+use crate::copy::{Copier, Owner, relative};
+use crate::error::boxed;
+use crate::fingerprint::{self, Fingerprint, ReadFiles};
+use crate::op::CopyOp;
+use crate::select::{From, SelectError, Selected};
+use crate::tree::{Tree, TreeError};
+
+/// What a copy takes: known by its content, listed only if it was not known.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub(super) content: Digest,
+    listed: Option<Vec<Selected>>,
+}
+
+impl Solver<'_> {
+    /// Selects a copy's files and digests them.
+    pub(super) fn select(
+        &mut self,
+        copy: &CopyOp,
+        step: &Step<'_>,
+    ) -> Result<Selection, BuildError> {
+        let failed = |this: &Self, error: SelectError| BuildError::Step {
+            place: (this.place)(step.instruction.lines),
+            instruction: step.shown.to_owned(),
+            source: Box::new(error),
+        };
+        if let Some(source) = &step.source {
+            return self.select_in(source, copy).map_err(|error| match error {
+                SelectFailure::Select(error) => failed(self, error),
+                SelectFailure::Build(error) => error,
+            });
+        }
+        if copy.sources.is_empty() {
+            let content = Fingerprint::new("no files").finish();
+            return Ok(Selection { content, listed: Some(Vec::new()) });
+        }
+        self.open_context()?;
+        let (context, files) = self.context.as_mut().expect("opened above");
+        let from = From { tree: &context.tree, visible: Some(&context.visible) };
+        let select = |files: &mut Files| {
+            let listed = list(&from, copy)?;
+            let content = fingerprint::of_files(&from, &listed, false, files)?;
+            Ok(Selection { content, listed: Some(listed) })
+        };
+        let selected = select(files);
+        selected.map_err(|error| failed(self, error))
+    }
+
+    fn open_context(&mut self) -> Result<(), BuildError> {
+        if self.context.is_some() {
+            return Ok(());
+        }
+        let step = self.started("[internal] load build context");
+        let path = &self.options.context;
+        let canonical = fs_err::canonicalize(path).map_err(boxed("open the build context"))?;
+        let context = Context::open(&canonical, self.dockerfile.as_deref())?;
+        let files = Files::load(&self.cache, &canonical, self.options.now);
+        self.context = Some((context, files));
+        self.done(step);
+        Ok(())
+    }
+
+    /// Files of a stage never change: their digest is remembered by the stage's layers.
+    fn select_in(&self, source: &Done, copy: &CopyOp) -> Result<Selection, SelectFailure> {
+        let mut selection = Fingerprint::new("selection 1");
+        selection.field("in", source.top());
+        for source in &copy.sources {
+            selection.field("path", &source.path);
+            selection.field("include", format!("{:?}", source.include));
+        }
+        selection.fields("exclude", &copy.exclude);
+        selection.field("owners", if copy.chown.is_empty() { "kept" } else { "set" });
+        let selection = selection.finish();
+        let cached = self.cache.content(&selection).map_err(boxed("read the build cache"))?;
+        if let Some(content) = cached {
+            return Ok(Selection { content, listed: None });
+        }
+        let tree = self.tree_of(source)?;
+        let from = From { tree: &tree, visible: None };
+        let listed = list(&from, copy)?;
+        let keep_owners = copy.chown.is_empty();
+        let content = fingerprint::of_files(&from, &listed, keep_owners, &mut ReadFiles)
+            .map_err(SelectError::from)?;
+        self.cache
+            .remember_content(&selection, &content)
+            .map_err(boxed("write the build cache"))?;
+        Ok(Selection { content, listed: None })
+    }
+
+    /// The files of a finished stage, mounted where only we see them.
+    fn tree_of(&self, source: &Done) -> Result<Tree, BuildError> {
+        let lowers = self.world.store.snapshots().lower_dirs(&source.chain_ids());
+        let lowers = lowers.unwrap_or_default();
+        if lowers.is_empty() {
+            let empty = tempfile::tempdir_in(self.world.store.root().join("tmp"));
+            let empty = empty.map_err(boxed("make a directory"))?;
+            return Tree::open(empty.path()).map_err(boxed("open a directory"));
+        }
+        mount(lowers, None).map(Tree::of).map_err(boxed("mount the layers of a stage"))
+    }
+
+    pub(super) fn copy(
+        &self,
+        draft: &Draft,
+        copy: &CopyOp,
+        step: &Step<'_>,
+        selected: &Selection,
+    ) -> Result<(), Failure> {
+        let whole = mounted(draft)?;
+        // A linked copy does not look at what is below it.
+        let linked = if copy.link { Some(Tree::open(&draft.upper)?) } else { None };
+        let owner = match copy.chown.as_str() {
+            "" => None,
+            text => Some(Owner::parse(text, &whole)?),
+        };
+        let copier = Copier {
+            to: linked.as_ref().unwrap_or(&whole),
+            op: copy,
+            owner,
+            keep_owners: step.source.is_some(),
+            now: self.now(),
+        };
+        let tree = match &step.source {
+            Some(source) => Some(self.tree_of(source).map_err(box_build)?),
+            None => None,
+        };
+        let from = match (&tree, &self.context) {
+            (Some(tree), _) => Some(From { tree, visible: None }),
+            (None, Some((context, _))) => {
+                Some(From { tree: &context.tree, visible: Some(&context.visible) })
+            }
+            (None, None) => None,
+        };
+        if let Some(from) = from {
+            let fresh;
+            let listed = match &selected.listed {
+                Some(listed) => listed,
+                None => {
+                    fresh = list(&from, copy)?;
+                    &fresh
+                }
+            };
+            for one in listed {
+                copier.copy(&from, one)?;
+            }
+        }
+        for (name, content) in &copy.inline {
+            copier.inline(name, content)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn mkdir(&self, draft: &Draft, path: &str, owner: &str) -> Result<(), Failure> {
+        let tree = mounted(draft)?;
+        let owner = match owner {
+            "" => None,
+            text => Some(Owner::parse(text, &tree)?.ids()),
+        };
+        let path = tree.resolve(&relative(path))?;
+        for made in tree.make_dirs(&path, 0o755, owner)?.iter().rev() {
+            tree.touch(made, (self.now(), 0))?;
+        }
+        Ok(())
+    }
+}
+
+/// Errors of a selection among a stage's files.
+enum SelectFailure {
+    Select(SelectError),
+    Build(BuildError),
+}
+
+impl std::convert::From<SelectError> for SelectFailure {
+    fn from(error: SelectError) -> Self {
+        Self::Select(error)
+    }
+}
+
+impl std::convert::From<BuildError> for SelectFailure {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+fn box_build(error: BuildError) -> Failure {
+    Failure::Other(Box::new(error))
+}
+
+fn list(from: &From<'_>, copy: &CopyOp) -> Result<Vec<Selected>, SelectError> {
+    let mut listed = Vec::new();
+    for source in &copy.sources {
+        listed.extend(from.select(source, &copy.exclude)?);
+    }
+    Ok(listed)
+}
+
+/// The draft over its parent layers; what is written goes to the upper directory.
+fn mounted(draft: &Draft) -> Result<Tree, Failure> {
+    if draft.lowers.is_empty() {
+        return Ok(Tree::open(&draft.upper)?);
+    }
+    let writable = Some((draft.upper.clone(), draft.work.clone()));
+    Ok(Tree::of(mount(draft.lowers.clone(), writable)?))
+}
+
+/// A detached mount: no mount table has it, and it is gone with its descriptor.
+fn mount(
+    lowers: Vec<PathBuf>,
+    writable: Option<(PathBuf, PathBuf)>,
+) -> Result<OwnedFd, mounts::MountError> {
+    let (upper, work) = writable.unzip();
+    mounts::rootfs(&Rootfs::Overlay { lowers, upper, work, read_only: false, volatile: true })
+}
+
+/// Sets times later than `epoch` to it, everywhere in a layer that is about to be committed.
+pub(super) fn clamp_times(upper: &Path, epoch: i64) -> Result<(), TreeError> {
+    fn clamp(tree: &Tree, path: &Path, epoch: i64) -> Result<(), TreeError> {
+        let Some(meta) = tree.meta(path)? else { return Ok(()) };
+        if meta.is_dir() {
+            for name in tree.names(path)? {
+                clamp(tree, &path.join(name), epoch)?;
+            }
+        }
+        if meta.mtime > (epoch, 0) { tree.touch(path, (epoch, 0)) } else { Ok(()) }
+    }
+    clamp(&Tree::open(upper)?, Path::new(""), epoch)
+}
