@@ -27,6 +27,7 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
@@ -46,6 +47,8 @@ const RTA_GATEWAY: u16 = 5;
 const IFINFO: usize = 16;
 const RTMSG: usize = 12;
 const UP: u32 = 1;
+/// `RTEXT_FILTER_SKIP_STATS`
+const NO_STATISTICS: u32 = 1 << 3;
 const OPERATIONAL: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u16 = 10;
@@ -96,7 +99,7 @@ impl Links {
 
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
         let mut question = Message::new(RTM_GETLINK, 0, &ifinfo(0, 0));
-        question.text(IFLA_IFNAME, name);
+        question.text(IFLA_IFNAME, name).u32(IFLA_EXT_MASK, NO_STATISTICS);
         Ok(self.socket.get(question)?.as_ref().and_then(link))
     }
 

@@ -29,7 +29,11 @@ pub(crate) struct Reserved {
 /// Reserves all or nothing; host port 0 becomes a free one.
 pub(crate) fn reserve(wanted: &[Publish]) -> Result<Reserved, NetError> {
     let mut reserved = Reserved::default();
-    for publish in wanted {
+    for (index, publish) in wanted.iter().enumerate() {
+        // compose files that are merged may say a thing twice
+        if publish.host_port != 0 && wanted[..index].contains(publish) {
+            continue;
+        }
         let address = match publish.host_ip {
             None => Ipv4Addr::UNSPECIFIED,
             Some(IpAddr::V4(address)) => address,

@@ -26,6 +26,15 @@ fn containers_reach_each_other_the_host_and_the_outside() {
 }
 
 #[test]
+fn the_first_packet_passes() {
+    let host = Host::new();
+    for number in 0..30 {
+        let container = host.container(&format!("c{number}"), &[]);
+        assert!(container.ns.ping(host.bridge.gateway), "{number}");
+    }
+}
+
+#[test]
 fn a_container_finds_its_namespace_ready() {
     let host = Host::new();
     let container = host.container("a", &[]);

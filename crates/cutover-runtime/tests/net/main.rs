@@ -3,6 +3,8 @@
 //!
 //! Needs root, like all of CI. `outside` is a second namespace that plays the LAN and the internet.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod attach;
 mod errors;
 mod firewalls;

@@ -66,6 +66,8 @@ fn one_address_of_the_host_is_enough() {
 #[test]
 fn port_zero_becomes_a_free_one() {
     let host = Host::new();
+    let twice = tcp(8080, 80);
+    host.container("twice", &[twice, twice]);
     let any = [tcp(0, 80), Publish { protocol: Protocol::Udp, ..tcp(0, 53) }];
     let (a, b) = (host.container("a", &any), host.container("b", &any));
     let _servers = (a.serve(80), b.serve(80), a.ns.serve_udp(53, "a"));

@@ -16,20 +16,20 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use tempfile::TempDir;
 
 /// The host's and its neighbour's addresses on their link (TEST-NET-1), and one far away (TEST-NET-2).
-pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-pub const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The calling thread becomes a host: alone in a fresh network namespace.
-pub struct Host {
-    pub networks: Networks,
-    pub root: TempDir,
-    pub bridge: Network,
+pub(crate) struct Host {
+    pub(crate) networks: Networks,
+    pub(crate) root: TempDir,
+    pub(crate) bridge: Network,
 }
 
 impl Host {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         leave();
         run("ip", "link set lo up");
         let root = TempDir::new().unwrap();
@@ -39,13 +39,13 @@ impl Host {
     }
 
     /// A second set of networks on the same host.
-    pub fn other_root(&self) -> (Networks, TempDir) {
+    pub(crate) fn other_root(&self) -> (Networks, TempDir) {
         let root = TempDir::new().unwrap();
         (Networks::open(root.path(), &root.path().join("run")).unwrap(), root)
     }
 
     /// A neighbour on the host's only link, which is also its way to everywhere.
-    pub fn outside(&self) -> Ns {
+    pub(crate) fn outside(&self) -> Ns {
         let outside = Ns::new();
         let host = rustix::thread::gettid().as_raw_nonzero();
         outside.enter(|| {
@@ -58,64 +58,69 @@ impl Host {
         run("ip", "link set up0 up");
         run("ip", &format!("addr add {HOST}/24 dev up0"));
         run("ip", &format!("route add default via {NEIGHBOUR}"));
+        // the kernel notices carriers later, and drops packets until then
+        eventually("the host's link is up", || run("ip", "-br link show up0").contains(" UP "));
+        eventually("the neighbour's link is up", || {
+            outside.enter(|| run("ip", "-br link show eth0").contains(" UP "))
+        });
         outside
     }
 
     /// A container on the default network with these ports published.
-    pub fn container(&self, id: &str, ports: &[Publish]) -> Container {
+    pub(crate) fn container(&self, id: &str, ports: &[Publish]) -> Container {
         Container::on(&self.networks, &self.bridge, id, ports)
     }
 
-    pub fn network(&self, config: NetworkConfig) -> Network {
+    pub(crate) fn network(&self, config: NetworkConfig) -> Network {
         self.networks.ensure(&config).unwrap()
     }
 }
 
-pub struct Container {
-    pub ns: Ns,
-    pub attached: Attached,
+pub(crate) struct Container {
+    pub(crate) ns: Ns,
+    pub(crate) attached: Attached,
 }
 
 impl Container {
-    pub fn on(networks: &Networks, network: &Network, id: &str, ports: &[Publish]) -> Self {
+    pub(crate) fn on(networks: &Networks, network: &Network, id: &str, ports: &[Publish]) -> Self {
         let ns = Ns::new();
         let endpoint = Endpoint { ports: ports.to_vec(), ..endpoint(id) };
         let attached = networks.attach(network, ns.fd(), &endpoint).unwrap();
         Self { ns, attached }
     }
 
-    pub fn ip(&self) -> Ipv4Addr {
+    pub(crate) fn ip(&self) -> Ipv4Addr {
         self.attached.ip
     }
 
-    pub fn host_port(&self) -> u16 {
+    pub(crate) fn host_port(&self) -> u16 {
         self.attached.ports[0].host_port
     }
 
     /// Says `id` and the caller's address to whoever connects to `port`.
-    pub fn serve(&self, port: u16) -> Server {
+    pub(crate) fn serve(&self, port: u16) -> Server {
         self.ns.serve(port, &self.attached.container_id)
     }
 }
 
-pub fn endpoint(id: &str) -> Endpoint {
+pub(crate) fn endpoint(id: &str) -> Endpoint {
     Endpoint { container_id: id.to_owned(), hostname: id.to_owned(), ..Endpoint::default() }
 }
 
-pub fn tcp(host_port: u16, container_port: u16) -> Publish {
+pub(crate) fn tcp(host_port: u16, container_port: u16) -> Publish {
     Publish { host_ip: None, host_port, container_port, protocol: Protocol::Tcp }
 }
 
-pub fn on(ip: [u8; 4], publish: Publish) -> Publish {
+pub(crate) fn on(ip: [u8; 4], publish: Publish) -> Publish {
     Publish { host_ip: Some(IpAddr::from(ip)), ..publish }
 }
 
 /// A network namespace.
 #[derive(Clone)]
-pub struct Ns(Arc<OwnedFd>);
+pub(crate) struct Ns(Arc<OwnedFd>);
 
 impl Ns {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let make = || {
             leave();
             fs_err::File::open("/proc/thread-self/ns/net").unwrap()
@@ -124,12 +129,12 @@ impl Ns {
         Self(Arc::new(file.into_parts().0.into()))
     }
 
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
     /// Runs `work` inside, on a thread of its own.
-    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             move_into_link_name_space(self.fd(), Some(LinkNameSpaceType::Network)).unwrap();
             work()
@@ -137,28 +142,28 @@ impl Ns {
         std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
     }
 
-    pub fn serve(&self, port: u16, name: &str) -> Server {
+    pub(crate) fn serve(&self, port: u16, name: &str) -> Server {
         let listener = self.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
         Server::start(listener, name)
     }
 
     /// Answers each datagram with `name` and the sender's address.
-    pub fn serve_udp(&self, port: u16, name: &str) -> Server {
+    pub(crate) fn serve_udp(&self, port: u16, name: &str) -> Server {
         let socket = self.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
         Server::start_udp(socket, name)
     }
 
-    pub fn ask(&self, address: Ipv4Addr, port: u16) -> String {
+    pub(crate) fn ask(&self, address: Ipv4Addr, port: u16) -> String {
         self.enter(|| ask(address, port))
     }
 
-    pub fn ping(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn ping(&self, address: Ipv4Addr) -> bool {
         self.enter(|| ping(address))
     }
 }
 
 /// What a server at `address` says; else `refused` or `silent`.
-pub fn ask(address: Ipv4Addr, port: u16) -> String {
+pub(crate) fn ask(address: Ipv4Addr, port: u16) -> String {
     let address = SocketAddr::from((address, port));
     let mut stream = match TcpStream::connect_timeout(&address, PATIENCE) {
         Ok(stream) => stream,
@@ -175,7 +180,7 @@ pub fn ask(address: Ipv4Addr, port: u16) -> String {
     }
 }
 
-pub fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> String {
+pub(crate) fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> String {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 200];
     let asked = socket.send_to(b"?", (address, port));
@@ -187,7 +192,7 @@ pub fn ask_udp(socket: &UdpSocket, address: Ipv4Addr, port: u16) -> String {
 }
 
 /// One echo request by a ping socket, which needs no capability but `ping_group_range`.
-pub fn ping(address: Ipv4Addr) -> bool {
+pub(crate) fn ping(address: Ipv4Addr) -> bool {
     let icmp = Some(rustix::net::ipproto::ICMP);
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, icmp).unwrap();
     let timeout = rustix::net::sockopt::Timeout::Recv;
@@ -200,18 +205,18 @@ pub fn ping(address: Ipv4Addr) -> bool {
 }
 
 /// Answers until dropped.
-pub struct Server {
+pub(crate) struct Server {
     socket: OwnedFd,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn start(listener: TcpListener, name: &str) -> Self {
+    pub(crate) fn start(listener: TcpListener, name: &str) -> Self {
         let socket = listener.as_fd().try_clone_to_owned().unwrap();
         let name = name.to_owned();
         let serve = move || {
             while let Ok((mut stream, peer)) = listener.accept() {
-                let _: Result<(), _> = write!(stream, "{name} {}", peer.ip());
+                write!(stream, "{name} {}", peer.ip()).ok();
             }
         };
         Self { socket, thread: Some(std::thread::spawn(serve)) }
@@ -225,7 +230,7 @@ impl Server {
             while let Ok((length @ 1.., peer)) = server.recv_from(&mut buffer) {
                 let answer = format!("{name} {}", peer.ip());
                 assert_eq!(length, 1);
-                let _: Result<usize, _> = server.send_to(answer.as_bytes(), peer);
+                server.send_to(answer.as_bytes(), peer).ok();
             }
         };
         Self { socket, thread: Some(std::thread::spawn(serve)) }
@@ -241,19 +246,19 @@ impl Drop for Server {
 }
 
 /// Runs a program in the calling thread's namespace and returns its output.
-pub fn run(program: &str, arguments: &str) -> String {
+pub(crate) fn run(program: &str, arguments: &str) -> String {
     let output = Command::new(program).args(arguments.split_whitespace()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments}: {errors}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-pub fn sysctl(key: &str, value: &str) {
+pub(crate) fn sysctl(key: &str, value: &str) {
     fs_err::write(format!("/proc/sys/{key}"), value).unwrap();
 }
 
 /// Waits for what the kernel does later by itself, at most 10 s.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..500 {
         if holds() {
             return;
@@ -263,7 +268,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("{what}: not within 10 s");
 }
 
-pub fn cidr(text: &str) -> Cidr {
+pub(crate) fn cidr(text: &str) -> Cidr {
     text.parse().unwrap()
 }
 

@@ -16,6 +16,9 @@ const BATCH_END: u16 = 17;
 const HAS_ATTRIBUTES: u16 = 0x200;
 /// Attribute of an error message: a sentence.
 const ERROR_TEXT: u16 = 1;
+/// Flag of a list's messages: the list changed meanwhile and may lack something.
+const INTERRUPTED: u16 = 0x10;
+const DUMP_TRIES: u32 = 64;
 /// Length of the error number and the header of the refused request.
 const ERROR_HEADER: usize = 20;
 /// The kernel fills at most 32 KiB per datagram of a dump.
@@ -127,8 +130,18 @@ impl Socket {
         }
     }
 
-    /// Asks for a list.
+    /// Asks for a list, again if it changed while it was being read.
     pub(crate) fn dump(&mut self, question: Message) -> Result<Vec<Reply>, NetlinkError> {
+        for _ in 0..DUMP_TRIES {
+            let list = self.dump_once(question.clone())?;
+            if !list.iter().any(|reply| reply.flags & INTERRUPTED != 0) {
+                return Ok(list);
+            }
+        }
+        Err(NetlinkError::Malformed("the list never stopped changing"))
+    }
+
+    fn dump_once(&mut self, question: Message) -> Result<Vec<Reply>, NetlinkError> {
         let sequence = self.next();
         self.write(&question.seal(sequence, flags::DUMP))?;
         let mut list = Vec::new();
@@ -136,6 +149,10 @@ impl Socket {
             for reply in self.read()? {
                 match reply.kind {
                     _ if reply.sequence != sequence => {}
+                    DONE if reply.flags & INTERRUPTED != 0 => {
+                        list.push(reply);
+                        return Ok(list);
+                    }
                     DONE if reply.u32(0).is_none() => return Ok(list),
                     DONE | ERROR => match refusal(&reply, 0) {
                         Some(error) => return Err(error),

@@ -9,8 +9,9 @@
 //! - `ip filter`, chain `INPUT` if its policy is drop: accept DNS from our bridges, because names are
 //!   served on the gateway's address.
 //!
-//! Out of reach, hence only reported: a drop in a table that somebody wrote for nft or that firewalld made
-//! (rules of ours would be lost on its reload), and rules of the old iptables-legacy.
+//! Out of reach: a drop in a table that somebody wrote for nft or that firewalld made (rules of ours
+//! would be lost on its reload) is only reported; what the old iptables-legacy drops is not even seen.
+//! There the administrator has to let our bridges through, e.g. by firewalld's trusted zone.
 
 use super::expr::Expr;
 use super::object::{self, FoundChain, FoundRule};
@@ -138,7 +139,8 @@ mod tests {
             internal: false,
             mtu: 1500,
         };
-        let check = |chains: &[(&str, &str, Option<(u32, bool)>)], expected: &[&str]| {
+        type Shown<'a> = (&'a str, &'a str, Option<(u32, bool)>);
+        let check = |chains: &[Shown<'_>], expected: &[&str]| {
             let chains: Vec<_> = chains
                 .iter()
                 .map(|(table, name, hook)| FoundChain {
