@@ -177,13 +177,33 @@ impl Facts {
         self.releases.get(&self.serving?)
     }
 
-    /// Whether this instance is one of those that serve: its service's name means it, and it is
-    /// what the serving release asks for. (A paused deployment may have announced a service that
-    /// the serving release does not have.)
-    pub fn is_serving(&self, instance: &Instance) -> bool {
-        let named = self.observed.routes.targets.get(&instance.service);
-        let sealed = self.serving_release().and_then(|it| it.services.get(&instance.service));
-        named.is_some_and(|ids| ids.contains(&instance.id))
-            && sealed.is_some_and(|sealed| sealed.instance_digest() == instance.spec)
+    /// The instances that serve: their service's name means them, and they are what the serving
+    /// release asks for. (A paused deployment may have announced a service that the serving
+    /// release does not have.)
+    pub fn serving_instances(&self) -> BTreeSet<&InstanceId> {
+        let named = |fact: &&InstanceFact| {
+            let targets = self.observed.routes.targets.get(&fact.instance.service);
+            targets.is_some_and(|targets| targets.contains(&fact.instance.id))
+        };
+        let of_release = self.of_release(self.serving);
+        of_release.filter(named).map(|fact| &fact.instance.id).collect()
+    }
+
+    /// The instances that wait for a rollback to the standby release.
+    pub fn waiting_instances(&self) -> BTreeSet<&InstanceId> {
+        let serving = self.serving_instances();
+        let ids = self.of_release(self.standby).map(|fact| &fact.instance.id);
+        ids.filter(|id| !serving.contains(id)).collect()
+    }
+
+    /// The instances that are what this release asks for.
+    fn of_release(&self, release: Option<u64>) -> impl Iterator<Item = &InstanceFact> {
+        let release = release.and_then(|number| self.releases.get(&number));
+        let services = release.into_iter().flat_map(|release| &release.services);
+        let specs: BTreeMap<&str, Digest> =
+            services.map(|(name, sealed)| (name.as_str(), sealed.instance_digest())).collect();
+        self.observed.instances.iter().filter(move |fact| {
+            specs.get(fact.instance.service.as_str()) == Some(&fact.instance.spec)
+        })
     }
 }

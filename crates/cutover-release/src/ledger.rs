@@ -67,14 +67,25 @@ impl Ledger {
             source,
         };
         // Made here and not by SQLite, so that nobody else can read it; its -wal and -shm files
-        // inherit the mode.
-        fs_err::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| failed(source.into()))?;
+        // inherit the mode. One that exists must not be opened here: closing it again would drop
+        // the POSIX locks of every connection that this process has (fcntl(2)), and another
+        // process would take the write-ahead log for abandoned.
+        // The same holds for the fresh file: it is closed before SQLite opens it.
+        match fs_err::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(fresh) => drop(fresh),
+            Err(source) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(failed(source.into())),
+        }
         let mut conn = Connection::open(path).map_err(|source| failed(source.into()))?;
+        schema::prepare(&mut conn, path)?;
+        Ok(Self { conn })
+    }
+
+    /// A ledger that ends with the process: for tests and dry runs.
+    pub fn in_memory() -> Result<Self, LedgerError> {
+        let path = Path::new(":memory:");
+        let mut conn = Connection::open_in_memory()
+            .map_err(|source| LedgerError::Open { path: path.to_owned(), source: source.into() })?;
         schema::prepare(&mut conn, path)?;
         Ok(Self { conn })
     }

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use self::change::Change;
 pub(crate) use self::deck::Deck;
-use crate::facts::{Facts, Instance, InstanceFact, Kind, Wanted};
+use crate::facts::{Facts, Instance, InstanceFact, InstanceId, Kind, Wanted};
 use crate::policy::{self, Policy};
 use crate::step::{Action, Step};
 
@@ -78,12 +78,16 @@ pub struct Found {
 }
 
 /// What is asked and what is there, looked up once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Aim<'a> {
     wanted: &'a Wanted,
     facts: &'a Facts,
     from: Option<&'a Release>,
     to: Option<&'a Release>,
+    /// Serve now, whatever their state.
+    serving: BTreeSet<&'a InstanceId>,
+    /// Wait for a rollback to the standby release.
+    waiting: BTreeSet<&'a InstanceId>,
 }
 
 /// Decides a deployment.
@@ -158,7 +162,8 @@ impl<'a> Aim<'a> {
         {
             return Err(PlanError::Nothing { app: app(), release: to.number });
         }
-        Ok(Self { wanted, facts, from, to })
+        let (serving, waiting) = (facts.serving_instances(), facts.waiting_instances());
+        Ok(Self { wanted, facts, from, to, serving, waiting })
     }
 
     /// Whether another release serves afterwards.
@@ -170,24 +175,23 @@ impl<'a> Aim<'a> {
         self.facts.observed.instances.iter()
     }
 
-    /// The instances of `service` that serve now, whatever their state.
-    fn serving(&self, service: &str) -> Vec<&'a InstanceFact> {
-        let facts = self.facts;
-        let of = |fact: &&InstanceFact| fact.instance.service == service;
-        self.instances().filter(of).filter(|fact| facts.is_serving(&fact.instance)).collect()
+    fn is_serving(&self, fact: &InstanceFact) -> bool {
+        self.serving.contains(&fact.instance.id)
     }
 
-    /// Whether this instance waits for a rollback to the standby release.
-    fn is_standby(&self, fact: &InstanceFact) -> bool {
-        let release = self.facts.standby.and_then(|number| self.facts.releases.get(&number));
-        let sealed = release.and_then(|release| release.services.get(&fact.instance.service));
-        !self.facts.is_serving(&fact.instance)
-            && sealed.is_some_and(|sealed| sealed.instance_digest() == fact.instance.spec)
+    fn is_waiting(&self, fact: &InstanceFact) -> bool {
+        self.waiting.contains(&fact.instance.id)
+    }
+
+    /// The instances of `service` that serve now, whatever their state.
+    fn serving(&self, service: &str) -> Vec<&'a InstanceFact> {
+        let of = |fact: &&InstanceFact| fact.instance.service == service && self.is_serving(fact);
+        self.instances().filter(of).collect()
     }
 
     fn found(&self) -> Found {
         let mut serving: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
-        for fact in self.instances().filter(|fact| self.facts.is_serving(&fact.instance)) {
+        for fact in self.instances().filter(|fact| self.is_serving(fact)) {
             serving.entry(fact.instance.service.clone()).or_default().push(fact.instance.clone());
         }
         Found {

@@ -88,7 +88,7 @@ pub(super) fn in_memory(fact: &InstanceFact) -> bool {
 pub(super) fn notes(aim: &Aim<'_>, changes: &[Change<'_>], notes: &mut Vec<String>) {
     for change in changes {
         let name = change.name;
-        match &change.conflict {
+        match change.conflict.as_ref().filter(|_| change.stops_first()) {
             Some(Conflict::Volume(volume)) => notes.push(format!(
                 "{name}: stop-first, because old and new would both write volume `{volume}`"
             )),
@@ -252,7 +252,7 @@ impl<'a> Aim<'a> {
     /// A standby that may serve again: what was sealed, and not known to be ill.
     fn can_wait(&self, name: &str, fact: &InstanceFact) -> bool {
         fact.instance.service == name
-            && self.is_standby(fact)
+            && self.is_waiting(fact)
             && !fact.tainted
             && fact.health != Health::Unhealthy
     }

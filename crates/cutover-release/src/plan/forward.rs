@@ -64,9 +64,7 @@ impl Forward<'_, '_> {
     /// paused or could not clean up.
     fn clear_strays(&mut self) {
         let aim = self.aim;
-        let stray = aim
-            .instances()
-            .filter(|fact| !aim.facts.is_serving(&fact.instance) && !aim.is_standby(fact));
+        let stray = aim.instances().filter(|fact| !aim.is_serving(fact) && !aim.is_waiting(fact));
         self.deck.extend(stray.map(|fact| Action::Remove { instance: fact.instance.clone() }));
     }
 

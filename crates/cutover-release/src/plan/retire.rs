@@ -32,7 +32,7 @@ pub(super) fn steps(aim: &Aim<'_>, changes: &[Change<'_>], deck: &mut Deck) {
         }
     }
     let woken = |fact: &InstanceFact| changes.iter().any(|change| change.wake.contains(fact));
-    let older = aim.instances().filter(|fact| aim.is_standby(fact) && !woken(fact));
+    let older = aim.instances().filter(|fact| aim.is_waiting(fact) && !woken(fact));
     // The same release serves: what waits for a rollback goes on waiting.
     if aim.moves() {
         deck.extend(older.map(|fact| Action::Remove { instance: fact.instance.clone() }));
