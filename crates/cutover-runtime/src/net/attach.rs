@@ -9,7 +9,7 @@ use super::link::Pair;
 use super::networks::Networks;
 use super::store::Locked;
 use super::types::{Attached, Endpoint, Lease, Mac, Network, Protocol, PublishedPort};
-use super::{conntrack, netns, ports};
+use super::{conntrack, holder, netns, ports};
 
 /// A link's name is only ever taken when the lease file was lost under running containers.
 const NAME_TRIES: u32 = 64;
@@ -247,7 +247,7 @@ impl Networks {
 
     /// The book knows containers by their id, where `/proc` shows only a shim.
     fn name_holder(&self, error: NetError, endpoint: &Endpoint) -> NetError {
-        let NetError::PortTaken { address, port, protocol, holder } = error else { return error };
+        let NetError::PortTaken { address, port, protocol, .. } = error else { return error };
         let wanted =
             PublishedPort { host_ip: address, host_port: port, container_port: 0, protocol };
         let book = self.store.book().unwrap_or_default();
@@ -255,6 +255,8 @@ impl Networks {
             .holder(&wanted)
             .filter(|lease| lease.container_id != endpoint.container_id)
             .map(|lease| Holder::Container(lease.container_id.clone()));
-        NetError::PortTaken { address, port, protocol, holder: container.unwrap_or(holder) }
+        let holder =
+            container.or_else(|| holder::of(address, port, protocol)).unwrap_or(Holder::Unknown);
+        NetError::PortTaken { address, port, protocol, holder }
     }
 }

@@ -1,8 +1,9 @@
 //! Forgetting connections that the kernel tracks.
 //!
-//! The translation of a connection is decided once, at its first packet. So what is tracked outlives
-//! a published port: a UDP client that was talking to the port before stays untranslated, and after
-//! a container is gone a client that reuses a source port would be sent to the dead address.
+//! The translation of a connection is decided once, at its first packet. So what is tracked
+//! outlives a published port: a UDP client that was talking to the port before stays untranslated,
+//! and after a container is gone a client that reuses a source port would be sent to the dead
+//! address.
 
 use std::net::Ipv4Addr;
 
@@ -66,8 +67,8 @@ pub(crate) fn forget_udp_port(socket: &mut Socket, port: u16) -> Result<(), Netl
     })
 }
 
-/// Lists by the kernel's filter (5.8 and later; before, it lists all), and again by `matches`. Deleting
-/// by filter in one step takes 6.11.
+/// Lists by the kernel's filter (5.8 and later; before, it lists all), and again by `matches`.
+/// Deleting by filter in one step takes 6.11.
 fn forget(
     socket: &mut Socket,
     question: Message,

@@ -197,8 +197,8 @@ impl Links {
     /// Waits until packets pass through the link, at most a second.
     ///
     /// The kernel notices a carrier later, in the background, and until then a bridge port is
-    /// disabled and a queue drops all; the container's first connection would lose its first packet and
-    /// wait a second. Being asked makes the kernel (6.8 and later) look at once.
+    /// disabled and a queue drops all; the container's first connection would lose its first packet
+    /// and wait a second. Being asked makes the kernel (6.8 and later) look at once.
     pub(crate) fn await_carrier(&mut self, name: &str) -> Result<(), NetlinkError> {
         for _ in 0..5_000 {
             match self.find(name)? {

@@ -1,8 +1,8 @@
 //! A small netlink: messages with attributes, acknowledged batches, single questions and dumps.
 //!
-//! It is shared by rtnetlink (links, addresses, routes), nf_tables and conntrack. Nothing here knows
-//! what a message means. A [`Socket`] belongs to the network namespace in which it was opened, also
-//! when another thread or a thread that has moved on uses it.
+//! It is shared by rtnetlink (links, addresses, routes), nf_tables and conntrack. Nothing here
+//! knows what a message means. A [`Socket`] belongs to the network namespace in which it was
+//! opened, also when another thread or a thread that has moved on uses it.
 
 mod message;
 mod reply;

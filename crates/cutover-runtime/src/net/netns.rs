@@ -1,9 +1,9 @@
 //! Visiting a container's network namespace.
 //!
-//! A thread can change its network namespace alone, also in a process with many. So a [`Visit`] moves the
-//! calling thread there and back; nothing else of the process notices, and no thread is started (a
-//! caller that must be single-threaded stays so). Sockets opened during a visit go on working in
-//! that namespace, hence visits are short: sysctls and one socket.
+//! A thread can change its network namespace alone, also in a process with many. So a [`Visit`]
+//! moves the calling thread there and back; nothing else of the process notices, and no thread is
+//! started (a caller that must be single-threaded stays so). Sockets opened during a visit go on
+//! working in that namespace, hence visits are short: sysctls and one socket.
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -87,8 +87,9 @@ impl Networks {
         self.take_down(&locked, &network, &rest)
     }
 
-    /// Chains of other tables that drop forwarded packets by default and are not ours to change, as `family table
-    /// chain`: with one of these, containers have no way out until its owner lets them.
+    /// Chains of other tables that drop forwarded packets by default and are not ours to change, as
+    /// `family table chain`: with one of these, containers have no way out until its owner lets
+    /// them.
     pub fn obstacles(&self) -> Result<Vec<String>, NetError> {
         let own = self.names.table();
         self.with_table("look at the firewall", |table| {
@@ -193,7 +194,8 @@ impl Networks {
         })
     }
 
-    /// Undoes [`bring_up`](Self::bring_up); the file goes last, so that an interruption can be repeated.
+    /// Undoes [`bring_up`](Self::bring_up); the file goes last, so that an interruption can be
+    /// repeated.
     fn take_down(
         &self,
         locked: &Locked<'_>,

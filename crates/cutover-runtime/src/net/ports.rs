@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::error::{Holder, NetError};
-use super::holder;
 use super::types::{Protocol, Publish, PublishedPort};
 
 /// With more ports than this, each is only tested: a range like 10000-20000 would use up the
@@ -26,7 +25,7 @@ pub(crate) struct Reserved {
     pub(crate) sockets: Vec<OwnedFd>,
 }
 
-/// Reserves all or nothing; host port 0 becomes a free one.
+/// Reserves all or nothing; host port 0 becomes a free one. Does not know who has a taken one.
 pub(crate) fn reserve(wanted: &[Publish]) -> Result<Reserved, NetError> {
     let mut reserved = Reserved::default();
     for (index, publish) in wanted.iter().enumerate() {
@@ -57,9 +56,9 @@ pub(crate) fn reserve(wanted: &[Publish]) -> Result<Reserved, NetError> {
 fn refusal(errno: Errno, address: Ipv4Addr, publish: &Publish) -> NetError {
     let Publish { host_port: port, protocol, .. } = *publish;
     match errno {
+        // who it is takes a look at every process, so only who tells a user looks
         Errno::ADDRINUSE => {
-            let holder = holder::of(address, port, protocol).unwrap_or(Holder::Unknown);
-            NetError::PortTaken { address, port, protocol, holder }
+            NetError::PortTaken { address, port, protocol, holder: Holder::Unknown }
         }
         Errno::ADDRNOTAVAIL => NetError::NotOurAddress(address),
         _ => NetError::Port { address, port, protocol, source: errno.into() },

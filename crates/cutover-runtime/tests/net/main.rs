@@ -1,5 +1,6 @@
-//! Container networking against the real kernel, in network namespaces of the test's own: the machine's
-//! links, addresses and rules are never touched, and everything goes with the last thread.
+//! Container networking against the real kernel, in network namespaces of the test's own: the
+//! machine's links, addresses and rules are never touched, and everything goes with the last
+//! thread.
 //!
 //! Needs root, like all of CI. `outside` is a second namespace that plays the LAN and the internet.
 

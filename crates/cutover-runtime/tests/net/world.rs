@@ -15,7 +15,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use tempfile::TempDir;
 
-/// The host's and its neighbour's addresses on their link (TEST-NET-1), and one far away (TEST-NET-2).
+/// The host's and its neighbour's addresses on their link (TEST-NET-1), and one far away
+/// (TEST-NET-2).
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(crate) const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);

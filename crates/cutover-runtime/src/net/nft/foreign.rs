@@ -1,17 +1,18 @@
 //! Room in other firewalls' tables.
 //!
-//! A packet must be accepted by *every* table, so a forward policy of drop elsewhere (docker and ufw
-//! set one) cuts containers off whatever our own table says. Only the tables that iptables makes are touched, as docker and
-//! libvirt do too:
+//! A packet must be accepted by *every* table, so a forward policy of drop elsewhere (docker and
+//! ufw set one) cuts containers off whatever our own table says. Only the tables that iptables
+//! makes are touched, as docker and libvirt do too:
 //!
 //! - `ip filter`, chain `DOCKER-USER` (docker's place for the rules of others), else `FORWARD` if
 //!   its policy is drop: accept what comes from or goes to our bridges.
 //! - `ip filter`, chain `INPUT` if its policy is drop: accept DNS from our bridges, because names are
 //!   served on the gateway's address.
 //!
-//! Out of reach: a drop in a table that somebody wrote for nft or that firewalld made (rules of ours
-//! would be lost on its reload) is only reported; what the old iptables-legacy drops is not even seen.
-//! There the administrator has to let our bridges through, e.g. by firewalld's trusted zone.
+//! Out of reach: a drop in a table that somebody wrote for nft or that firewalld made (rules of
+//! ours would be lost on its reload) is only reported; what the old iptables-legacy drops is not
+//! even seen. There the administrator has to let our bridges through, e.g. by firewalld's trusted
+//! zone.
 
 use super::expr::Expr;
 use super::object::{self, FoundChain, FoundRule};

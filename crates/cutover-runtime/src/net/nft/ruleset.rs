@@ -10,7 +10,8 @@
 //! `raw` runs before any translation, so there a container's own address as the destination means
 //! that somebody routes to it past the published ports (docker did not drop that until 28.0). The
 //! same goes for 127.0.0.0/8: without the drop, a neighbour on the LAN reaches what is published on
-//! 127.0.0.1 (moby did not until 28.0), and `route_localnet` lets containers reach the host's loopback.
+//! 127.0.0.1 (moby did not until 28.0), and `route_localnet` lets containers reach the host's
+//! loopback.
 //!
 //! A drop is final whatever other tables say; an accept is not. Hence what other tables drop is
 //! `foreign`'s business.
