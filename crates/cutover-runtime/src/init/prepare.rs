@@ -134,6 +134,7 @@ pub(super) fn finish(process: Process<'_>) -> Result<Finish> {
     if !env.iter().any(|pair| pair.starts_with("HOME=")) {
         env.push(format!("HOME={}", process.identity.home));
     }
+    let args = strings("args", process.args)?;
     let cwd = if process.cwd.is_empty() { "/" } else { process.cwd };
     Ok(Finish {
         launch: process.launch,
@@ -149,7 +150,7 @@ pub(super) fn finish(process: Process<'_>) -> Result<Finish> {
         parent_death_signal: process.parent_death_signal,
         cwd: Target::new(cwd).map_err(|reason| invalid("cwd", reason))?,
         candidates: candidates(program, &env)?,
-        args: strings("args", process.args)?,
+        args,
         env: strings("env", &env)?,
     })
 }

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cutover_runtime::init::{self, Created, ExitStatus, Io, Running, StartError};
@@ -13,7 +14,7 @@ use cutover_runtime::sys::own_exe;
 
 /// A throw-away container root.
 pub(crate) struct Bundle {
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
     /// Change it before running.
     pub(crate) spec: Spec,
 }
@@ -36,7 +37,7 @@ impl Bundle {
     /// With an overlay: the busybox layer below, a writable one above.
     pub(crate) fn new() -> Self {
         own_exe::accept_unprotected();
-        let dir = tempfile::tempdir().expect("temporary directory");
+        let dir = Arc::new(tempfile::tempdir().expect("temporary directory"));
         let path = |name: &str| dir.path().join(name);
         lay_out(&path("lower"));
         fs_err::create_dir(path("layer")).expect("directory");
@@ -89,7 +90,7 @@ impl Bundle {
         let spec = Spec { args: strings(&["sh", "-c", script]), ..self.spec.clone() };
         let created = init::create(&spec, io).expect("created");
         let running = created.start().expect("started");
-        Started { spec, running, out, err, ended: false }
+        Started { spec, running, out, _err: err, ended: false, _dir: Arc::clone(&self.dir) }
     }
 }
 
@@ -98,8 +99,11 @@ pub(crate) struct Started {
     pub(crate) spec: Spec,
     pub(crate) running: Running,
     pub(crate) out: File,
-    pub(crate) err: File,
+    /// Kept open, so that writing an error does not end the program.
+    _err: File,
     ended: bool,
+    /// Its root lives as long as it does.
+    _dir: Arc<tempfile::TempDir>,
 }
 
 impl Started {
