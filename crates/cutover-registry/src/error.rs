@@ -1,0 +1,150 @@
+//! [`PullError`]: why an image could not be pulled, and what to do about it.
+
+use std::io;
+use std::time::Duration;
+
+use cutover_core::{Digest, Reference};
+use cutover_store::{BlobError, ImageError, IoError, LoadError};
+
+/// A pull that failed. The source is the [`Cause`]; [`PullError::hint`] says what helps.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot pull `{reference}` from registry `{}`", reference.registry())]
+pub struct PullError {
+    pub reference: Reference,
+    #[source]
+    pub cause: Box<Cause>,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    #[error("cannot connect to `{host}`")]
+    Connect { host: String, source: io::Error },
+    #[error("`{host}` did not {what} within {}", cutover_core::units::format_duration(*after))]
+    Timeout { host: String, what: &'static str, after: Duration },
+    #[error("no trusted TLS connection to `{host}`")]
+    Tls { host: String, source: io::Error },
+    #[error("proxy `{proxy}`: {message}")]
+    Proxy { proxy: String, message: String },
+    #[error("the connection to `{host}` broke")]
+    Broken { host: String, source: hyper::Error },
+    #[error("`{host}` ended the response after {got} of {expected} bytes")]
+    Short { host: String, got: u64, expected: u64 },
+    #[error("access to repository `{repository}` denied: {message}")]
+    Denied { repository: String, message: String, anonymous: bool },
+    #[error("{what} is not in repository `{repository}`{}", after_colon(message))]
+    NotFound { repository: String, what: String, message: String },
+    #[error("`{host}` limits how often it is asked{}", after_colon(message))]
+    RateLimited { host: String, message: String, retry_after: Option<Duration> },
+    #[error("`{host}` answered {status} for {what}{}", after_colon(message))]
+    Status { host: String, what: String, status: u16, message: String },
+    #[error("`{host}` does not answer as a registry: {message}")]
+    NotARegistry { host: String, message: String },
+    #[error("`{host}` answered what cannot be understood: {message}")]
+    Protocol { host: String, message: String },
+    #[error("{what} has {size} bytes, more than the {max} allowed for it")]
+    TooLarge { what: String, size: u64, max: u64 },
+    #[error("{what} {expected} came with other bytes: they are {actual}")]
+    WrongDigest { what: &'static str, expected: Digest, actual: Digest },
+    #[error("{what} has media type `{media_type}`, which is not an image")]
+    MediaType { what: String, media_type: String },
+    #[error("indexes are nested more than {0} deep")]
+    NestedIndex(usize),
+    #[error("image index {digest} has no image for {platform} (it has: {available})")]
+    NoPlatform { digest: Digest, platform: String, available: String },
+    #[error("cannot trust `{0}`: not a certificate")]
+    Certificate(String),
+    #[error("what came is not an image that can be used")]
+    Image(#[source] LoadError),
+    #[error("cannot keep it in the store")]
+    Store(#[source] ImageError),
+    #[error("cannot start the network runtime")]
+    Runtime(#[source] io::Error),
+}
+
+fn after_colon(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+impl PullError {
+    /// The next step for the user, when there is one.
+    pub fn hint(&self) -> Option<String> {
+        let name = self.reference.familiar_name();
+        Some(match &*self.cause {
+            Cause::Connect { host, .. } | Cause::Timeout { host, .. } => {
+                format!("check that `{host}` is right and can be reached from this machine")
+            }
+            Cause::Tls { .. } => {
+                "give the registry's certificate authority, or plain HTTP if that is what it speaks"
+                    .to_owned()
+            }
+            Cause::Proxy { .. } => "check the proxy settings".to_owned(),
+            Cause::Denied { anonymous: true, .. } => {
+                format!("check that `{name}` is spelt right; if it is private, give credentials")
+            }
+            Cause::Denied { .. } => format!("these credentials may not pull `{name}`"),
+            Cause::NotFound { .. } => format!("check the name and tag of `{}`", self.reference),
+            Cause::RateLimited { retry_after: Some(wait), .. } => {
+                format!("try again in {}", cutover_core::units::format_duration(*wait))
+            }
+            Cause::RateLimited { .. } => {
+                "try again later, or give credentials: many registries limit anonymous pulls"
+                    .to_owned()
+            }
+            Cause::NotARegistry { host, .. } => {
+                format!("`{host}` is taken for a registry because of the `.` or `:` in it")
+            }
+            Cause::NoPlatform { .. } => "build it for this platform, or choose another".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+impl Cause {
+    /// Whether the same request may well succeed a moment later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Broken { .. } | Self::Short { .. } => true,
+            Self::Connect { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::TimedOut
+            ),
+            Self::RateLimited { retry_after, .. } => {
+                retry_after.is_none_or(|wait| wait <= crate::retry::MAX_WAIT)
+            }
+            Self::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+}
+
+impl From<ImageError> for Cause {
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Load(LoadError::Blob(error)) => Self::Store(error.into()),
+            ImageError::Load(error) => Self::Image(error),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<BlobError> for Cause {
+    fn from(error: BlobError) -> Self {
+        Self::Store(ImageError::from(error))
+    }
+}
+
+impl From<LoadError> for Cause {
+    fn from(error: LoadError) -> Self {
+        ImageError::from(error).into()
+    }
+}
+
+impl From<IoError> for Cause {
+    fn from(error: IoError) -> Self {
+        Self::Store(ImageError::from(error))
+    }
+}

@@ -1,0 +1,33 @@
+//! [`Progress`]: what a pull tells while it runs.
+
+use std::time::Duration;
+
+use cutover_core::Digest;
+
+/// Receives what happens. Called from the pulling thread; must not block.
+pub trait Progress {
+    fn on(&self, event: &Event);
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The name stands for this image; `layers` is how many it has and `size` their bytes.
+    Resolved { digest: Digest, layers: usize, size: u64 },
+    /// The blob is in the store already.
+    Present { digest: Digest },
+    /// `done` of `size` bytes have come.
+    Downloading { digest: Digest, done: u64, size: u64 },
+    /// Complete, and its digest is right.
+    Downloaded { digest: Digest, size: u64 },
+    /// An attempt failed for this reason; the next one starts after the pause.
+    Retrying { what: String, reason: String, pause: Duration },
+}
+
+/// Says nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn on(&self, _event: &Event) {}
+}

@@ -1,0 +1,11 @@
+//! Pulls, from servers in the test that misbehave as told, and from a real registry.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod auth;
+mod docker_registry;
+mod faults;
+mod fixture;
+mod names;
+mod network;
+mod server;
