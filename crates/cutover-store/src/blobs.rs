@@ -123,7 +123,8 @@ impl Blobs {
         Err(BlobError::Corrupted { digest: digest.clone(), actual, path: self.path(digest) })
     }
 
-    /// A writer for a blob that is named by SHA-256.
+    /// A writer for a blob that is named by SHA-256. Hold a [`Lease`] until something names the
+    /// blob: the writer's own ends with it.
     pub fn writer(&self) -> Result<BlobWriter, BlobError> {
         self.writer_with(Algorithm::Sha256)
     }
@@ -141,11 +142,17 @@ impl Blobs {
 
     /// Stores `bytes` under their SHA-256 digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
-        let digest = Digest::sha256(bytes);
+        self.put_with(Algorithm::Sha256, bytes)
+    }
+
+    pub(crate) fn put_with(&self, algorithm: Algorithm, bytes: &[u8]) -> Result<Digest, BlobError> {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(bytes);
+        let digest = hasher.finish();
         if self.contains(&digest) {
             return Ok(digest);
         }
-        let mut writer = self.writer()?;
+        let mut writer = self.writer_with(algorithm)?;
         writer.write_all(bytes).map_err(IoError::at("write to", self.store.tmp_dir()))?;
         writer.commit(Some(&digest))?;
         Ok(digest)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cutover_core::Digest;
+use cutover_core::digest::Hasher;
 use cutover_core::oci::{self, ImageConfig, Index, Manifest, Platform, media_type};
 use serde::de::DeserializeOwned;
 
@@ -80,7 +81,9 @@ impl Image {
     pub fn parse(manifest_bytes: Vec<u8>, config: &[u8]) -> Result<Self, LoadError> {
         let digest = Digest::sha256(&manifest_bytes);
         let manifest: Manifest = parse("manifest", &digest, &manifest_bytes)?;
-        let config_digest = Digest::sha256(config);
+        let mut hasher = Hasher::new(manifest.config.digest.algorithm());
+        hasher.update(config);
+        let config_digest = hasher.finish();
         if config_digest != manifest.config.digest {
             return Err(BlobError::Unexpected {
                 expected: manifest.config.digest,

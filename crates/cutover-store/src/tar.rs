@@ -83,7 +83,7 @@ pub(crate) struct Entry {
 /// Why bytes are not a tar that we accept.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
-    #[error("the tar is truncated: it ends in {place} (byte {offset})")]
+    #[error("the tar is truncated: it ends {place} (byte {offset})")]
     Truncated { place: String, offset: u64 },
     #[error("not a tar: the header at byte {offset} has a wrong checksum")]
     Checksum { offset: u64 },

@@ -5,7 +5,8 @@ use std::fmt;
 use cutover_core::{Digest, Reference};
 use rusqlite::TransactionBehavior;
 
-use super::{ImageError, Images, references};
+use super::rows::{key, references};
+use super::{ImageError, Images};
 use crate::error::IoError;
 use crate::gc::{GcError, Keep};
 use crate::store::Store;
@@ -68,8 +69,8 @@ impl Images {
         let digest = self.resolve_digest(text)?;
         let digest = digest.ok_or_else(|| RemoveError::NoSuchImage(text.to_owned()))?;
         let all = self.references(&digest)?;
-        let by_name = text.parse::<Reference>().ok().map(|name| super::key(&name));
-        let named = all.iter().find(|name| by_name.as_deref() == Some(&super::key(name)));
+        let by_name = text.parse::<Reference>().ok().map(|name| key(&name));
+        let named = all.iter().find(|name| by_name.as_deref() == Some(&key(name)));
         let decision = decide(&digest, named, &all, options.force)?;
         if decision.delete {
             check_unused(&digest, options)?;
@@ -87,7 +88,7 @@ impl Images {
         let mut db = self.store.db();
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for reference in &decision.untag {
-            let name = super::key(reference);
+            let name = key(reference);
             let parameters = [name.as_str(), digest.as_str()];
             transaction.execute("DELETE FROM refs WHERE name = ?1 AND digest = ?2", parameters)?;
         }

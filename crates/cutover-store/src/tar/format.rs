@@ -123,7 +123,11 @@ fn block(path: &[u8], flag: u8, mode: u32, size: u64) -> [u8; BLOCK] {
             put_text(&mut block[..100], name);
             put_text(&mut block[345..500], prefix);
         }
-        None => put_text(&mut block[..100], path),
+        None => {
+            // A cut after a slash would make the file a directory to old readers.
+            let cut = &path[..path.len().min(100)];
+            put_text(&mut block[..100], cut.strip_suffix(b"/").unwrap_or(cut));
+        }
     }
     put_octal(&mut block[100..108], u64::from(mode & 0o7777));
     put_octal(&mut block[108..116], 0);

@@ -36,11 +36,11 @@ impl<'a> Header<'a> {
         self.block[156]
     }
 
-    /// What the type flag means; `None` for one that is not a file's.
-    pub(super) fn kind(&self) -> Option<Kind> {
+    /// What the type flag means for an entry of this path; `None` for one that is not a file's.
+    pub(super) fn kind(&self, path: &[u8]) -> Option<Kind> {
         Some(match self.flag() {
             // version 7 had no flag for a directory
-            b'0' | 0 if self.name().ends_with(b"/") => Kind::Directory,
+            b'0' | 0 if path.ends_with(b"/") => Kind::Directory,
             b'0' | 0 | b'7' | b'S' => Kind::File,
             b'1' => Kind::HardLink,
             b'2' => Kind::Symlink,

@@ -92,7 +92,7 @@ impl<R: BufRead> Reader<R> {
         self.check_text(&path)?;
         self.check_text(&link)?;
         let flag = header.flag();
-        let Some(kind) = header.kind() else {
+        let Some(kind) = header.kind(&path) else {
             return Err(TarError::Type { path: shown(&path), flag: char::from(flag) });
         };
         // Only files carry data; other kinds' sizes are noise (and Go ignores them).
@@ -198,8 +198,8 @@ impl<R: BufRead> Reader<R> {
 
     fn truncated(&self) -> TarError {
         let place = match self.current.as_slice() {
-            [] => "its first header".to_owned(),
-            path => format!("entry `{}`", shown(path)),
+            [] => "before its first entry".to_owned(),
+            path => format!("in entry `{}`", shown(path)),
         };
         TarError::Truncated { place, offset: self.offset }
     }

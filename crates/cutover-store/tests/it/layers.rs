@@ -350,11 +350,11 @@ fn an_unchanged_draft_is_empty_and_one_layer_is_stored_once() {
     let fixture = fixture();
     let snapshots = fixture.store.snapshots();
     let base = fixture.apply(None, &Tar::new().file("f", "f").build()).unwrap();
-    let layer = snapshots.draft(&[base.clone()]).unwrap().commit("").unwrap();
+    let layer = snapshots.draft(std::slice::from_ref(&base)).unwrap().commit("").unwrap();
     assert!(layer.empty);
     assert_eq!((layer.size, layer.diff_id.clone()), (1024, Digest::sha256(&[0; 1024])));
     let make = || {
-        let draft = snapshots.draft(&[base.clone()]).unwrap();
+        let draft = snapshots.draft(std::slice::from_ref(&base)).unwrap();
         let path = draft.upper.join("new");
         fs_err::write(&path, "new").unwrap();
         let time = rustix::fs::Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -376,7 +376,7 @@ fn a_draft_says_when_the_root_changed() {
     let fixture = fixture();
     let snapshots = fixture.store.snapshots();
     let base = fixture.apply(None, &Tar::new().dir("./", 0o750).build()).unwrap();
-    let draft = snapshots.draft(&[base.clone()]).unwrap();
+    let draft = snapshots.draft(std::slice::from_ref(&base)).unwrap();
     assert_eq!(fs_err::metadata(&draft.upper).unwrap().mode() & 0o7777, 0o750);
     use std::os::unix::fs::PermissionsExt;
     fs_err::set_permissions(&draft.upper, std::fs::Permissions::from_mode(0o711)).unwrap();
