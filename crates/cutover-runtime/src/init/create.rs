@@ -169,7 +169,7 @@ fn network_of(child: &clone::Child) -> Result<OwnedFd, CreateError> {
 pub(super) fn start(created: Created) -> Result<Running, StartError> {
     let Created { pid, pidfd, console, mut held, .. } = created;
     if let Some(socket) = held.socket.as_ref() {
-        report::go(socket.as_fd()).map_err(|_| died(pidfd.as_fd()))?;
+        report::go(socket.as_fd()).map_err(|_why| died(pidfd.as_fd()))?;
         let answer = report::receive(socket.as_fd());
         outcome(answer, &held, pidfd.as_fd())?;
     }

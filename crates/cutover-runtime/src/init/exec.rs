@@ -123,7 +123,7 @@ fn root_of(init: BorrowedFd<'_>) -> Result<OwnedFd, CreateError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(&path, flags, Mode::empty())
         .map_err(failed("open the root of the container", &path))?;
-    process::signal(init, 0).map_err(|_| gone())?;
+    process::signal(init, 0).map_err(|_why| gone())?;
     Ok(root)
 }
 
@@ -187,8 +187,8 @@ fn follow(
             Err(errno) => break Err(failed("hear from the", "child")(errno).into()),
         }
     };
-    let result = match (result, process) {
-        (Ok(()), Some((pid, pidfd))) => return Ok(Running { pid, pidfd, console }),
+    match (result, process) {
+        (Ok(()), Some((pid, pidfd))) => Ok(Running { pid, pidfd, console }),
         (Ok(()), None) => Err(failed("join the", "container")(Errno::SRCH).into()),
         (Err(error), process) => {
             let process = match process {
@@ -200,8 +200,7 @@ fn follow(
             }
             Err(error)
         }
-    };
-    result
+    }
 }
 
 /// The sibling's failure may arrive before the word that it was forked.

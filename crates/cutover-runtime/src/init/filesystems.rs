@@ -99,7 +99,7 @@ pub(super) fn set_option(fs: BorrowedFd<'_>, key: &CStr, value: &CStr) -> Result
 /// Makes the superblock and a detached mount of it.
 pub(super) fn finish(fs: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd, Errno> {
     fsconfig_create(fs)?;
-    let attributes = u32::try_from(attributes).map_err(|_| Errno::INVAL)?;
+    let attributes = u32::try_from(attributes).map_err(|_why| Errno::INVAL)?;
     let attributes = MountAttrFlags::from_bits_retain(attributes);
     fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }

@@ -164,7 +164,7 @@ fn sysctl(spec: &Spec, key: &str, value: &str) -> Result<(CString, Vec<u8>)> {
     } else {
         Some("is not separate for each container")
     };
-    let path = CString::new(path).map_err(|_| invalid("sysctls", "a key contains a NUL"))?;
+    let path = CString::new(path).map_err(|_why| invalid("sysctls", "a key contains a NUL"))?;
     match reason {
         Some(reason) => Err(invalid("sysctls", format!("`{}` {reason}", key.escape_debug()))),
         None => Ok((path, value.as_bytes().to_vec())),

@@ -49,7 +49,7 @@ impl Target {
             }
         }
         let text = |text: &str| {
-            CString::new(text).map_err(|_| format!("`{}` contains a NUL", path.escape_debug()))
+            CString::new(text).map_err(|_why| format!("`{}` contains a NUL", path.escape_debug()))
         };
         let components = (0..names.len())
             .map(|last| {

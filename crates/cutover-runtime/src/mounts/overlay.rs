@@ -128,8 +128,8 @@ fn by_mount(layers: &Layers<'_>) -> Result<OwnedFd, Errno> {
         let private = Attributes { propagation: libc::MS_PRIVATE, ..Attributes::default() };
         set_attributes(root.as_fd(), true, private)?;
         // Opened again: the kernel takes only layers of the mount table that we are in now.
-        let opened = open(layers).map_err(|_| Errno::NOENT)?;
-        let options = CString::new(option_string(&opened)).map_err(|_| Errno::INVAL)?;
+        let opened = open(layers).map_err(|_why| Errno::NOENT)?;
+        let options = CString::new(option_string(&opened)).map_err(|_why| Errno::INVAL)?;
         let place = &layers.lowers[0];
         rustix::mount::mount("overlay", place, "overlay", MountFlags::empty(), Some(&*options))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

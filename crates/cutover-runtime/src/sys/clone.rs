@@ -69,7 +69,7 @@ pub fn spawn(
     }
     signals::restore(&blocked);
     let pid = result?;
-    let pid = i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?;
+    let pid = i32::try_from(pid).map_err(|_why| Errno::OVERFLOW)?;
     // SAFETY: the kernel made this descriptor for us and nobody else has it.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid, pidfd })
@@ -86,7 +86,7 @@ pub fn fork(sibling: bool, child: impl FnOnce() -> i32) -> Result<i32, Errno> {
     });
     match result? {
         0 => run(child),
-        pid => i32::try_from(pid).map_err(|_| Errno::OVERFLOW),
+        pid => i32::try_from(pid).map_err(|_why| Errno::OVERFLOW),
     }
 }
 

@@ -186,7 +186,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Nothing to read, and pipes to write.
 pub(crate) fn streams() -> (Io, File, File) {
-    let null = File::open("/dev/null").expect("/dev/null");
+    let null = fs_err::File::open("/dev/null").expect("/dev/null");
     let (out, stdout) = std::io::pipe().expect("pipe");
     let (err, stderr) = std::io::pipe().expect("pipe");
     let file = |reader: std::io::PipeReader| File::from(OwnedFd::from(reader));

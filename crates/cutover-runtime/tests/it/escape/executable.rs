@@ -4,25 +4,25 @@
 //! more, and ends. What then runs inside is the attacker's (an image chooses the libraries): it keeps the victim's file
 //! open, becomes another program, so that the file is no longer busy, and writes to it.
 
-use std::fs::File;
+use fs_err::File;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use cutover_runtime::cgroup::Cgroup;
-use cutover_runtime::init::{self, Created, StartError};
+use cutover_runtime::init::{self, Created, Io, StartError};
 use cutover_runtime::spec::Spec;
 use cutover_runtime::sys::own_exe;
 
 use crate::bundle::{Bundle, chain, streams, strings};
 use crate::mounts::{bind, host_libraries};
 
-const ATTACK: &str = "i=0; while [ $i -lt 300 ]; do \
+const ATTACK: &str = "i=0; while [ $i -lt 100 ]; do \
     (echo overwritten > /proc/self/fd/0) 2> /shared/error && break; \
-    i=$((i+1)); sleep 0.01; done; echo end > /shared/done";
+    i=$((i+1)); sleep 0.003; done; echo end > /shared/done";
 
-/// Where the victim finds its orders: beside its own file.
+/// Where the victim finds its orders: in its working directory.
 const ORDERS: &str = "orders.json";
 
 /// Whether the victim was overwritten, and what the attacker heard.
@@ -32,7 +32,7 @@ fn attacked(protect: bool) -> (bool, String) {
     for path in [&place, &shared] {
         fs_err::create_dir(path).expect("directory");
     }
-    let victim = place.join(if protect { "protected" } else { "unprotected" });
+    let victim = place.join("victim");
     fs_err::copy(std::env::current_exe().expect("this program"), &victim).expect("copy");
     let mut mounts = host_libraries();
     mounts.push(bind(&shared, "/shared"));
@@ -45,8 +45,13 @@ fn attacked(protect: bool) -> (bool, String) {
     fs_err::write(place.join(ORDERS), serde_json::to_string(&spec).expect("orders")).expect("file");
     let before = fs_err::read(&victim).expect("victim");
 
-    let role = ["--exact", "escape::executable::as_the_victim", "--ignored", "--nocapture"];
-    let output = Command::new(&victim).args(role).output().expect("victim");
+    let role = if protect { "as_the_protected_victim" } else { "as_the_bare_victim" };
+    let role = format!("escape::executable::{role}");
+    let output = Command::new(&victim)
+        .args(["--exact", &role, "--ignored", "--nocapture"])
+        .current_dir(&place)
+        .output()
+        .expect("victim");
     assert!(output.status.success(), "{output:?}");
     let end = shared.join("done");
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -55,37 +60,43 @@ fn attacked(protect: bool) -> (bool, String) {
     }
     let cgroup = Cgroup::open(&spec.cgroup).expect("name");
     cgroup.kill_all().and_then(|()| cgroup.remove()).expect("removed");
-    assert!(end.exists(), "the attack did not run: {output:?}");
+    let log = fs_err::read_to_string(place.join("log")).unwrap_or_default();
+    assert!(end.exists(), "the attack did not run: {output:?} {log}");
     let error = fs_err::read_to_string(shared.join("error")).unwrap_or_default();
     (fs_err::read(&victim).expect("victim") != before, error)
 }
 
-/// Not a test of its own: what the copies run.
+/// Not a test of its own: what the first copy runs.
 #[test]
 #[ignore = "run by the tests below, as a copy of this program"]
-fn as_the_victim() {
-    let exe = std::env::current_exe().expect("this program");
-    match exe.file_name().and_then(|name| name.to_str()) {
-        Some("protected") => {
-            own_exe::ensure().expect("run again from a read-only mount");
-            assert!(own_exe::is_protected());
-        }
-        Some("unprotected") => {
-            assert!(!own_exe::is_protected());
-            own_exe::accept_unprotected();
-        }
-        _ => return,
+fn as_the_protected_victim() {
+    if Path::new(ORDERS).exists() {
+        own_exe::ensure().expect("run again from a read-only mount");
+        assert!(own_exe::is_protected());
+        obey();
     }
-    let spec: Spec = serde_json::from_str(&orders(&exe)).expect("orders");
-    let (io, _out, _err) = streams();
+}
+
+/// Not a test of its own: what the second copy runs.
+#[test]
+#[ignore = "run by the tests below, as a copy of this program"]
+fn as_the_bare_victim() {
+    if Path::new(ORDERS).exists() {
+        assert!(!own_exe::is_protected());
+        own_exe::accept_unprotected();
+        obey();
+    }
+}
+
+fn obey() {
+    let orders = fs_err::read_to_string(ORDERS).expect("orders");
+    let spec: Spec = serde_json::from_str(&orders).expect("orders");
+    let log = || std::fs::File::from(File::create("log").expect("log")).into();
+    let io = Io::Streams { stdin: log(), stdout: log(), stderr: log() };
     let started = init::create(&spec, io).map_err(StartError::from).and_then(Created::start);
     if let Err(error) = started {
         panic!("{}", chain(&error));
     }
-}
-
-fn orders(exe: &Path) -> String {
-    fs_err::read_to_string(exe.with_file_name(ORDERS)).expect("orders")
 }
 
 /// Not a test of its own: what runs inside.
@@ -96,7 +107,10 @@ fn as_the_attacker() {
         return;
     }
     let victim = File::open("/proc/self/exe").expect("the victim");
-    let error = Command::new("/bin/busybox").args(["sh", "-c", ATTACK]).stdin(victim).exec();
+    let error = Command::new("/bin/busybox")
+        .args(["sh", "-c", ATTACK])
+        .stdin(std::fs::File::from(victim))
+        .exec();
     panic!("{error}");
 }
 

@@ -1,6 +1,6 @@
 //! Descriptors and files of the host: leaked, followed, or read for the container (CVE-2024-21626, CVE-2024-9676).
 
-use std::fs::File;
+use fs_err::File;
 use std::os::unix::fs::symlink;
 
 use cutover_runtime::spec::ExecSpec;
@@ -78,7 +78,8 @@ fn user_files_that_are_traps() {
         fs_err::remove_file(&passwd).expect("file");
         match trap {
             "fifo" => {
-                rustix::fs::mknodat(at, &passwd, rustix::fs::FileType::Fifo, mode, 0).expect("fifo")
+                rustix::fs::mknodat(at, &passwd, rustix::fs::FileType::Fifo, mode, 0)
+                    .expect("fifo");
             }
             "zero" => rustix::fs::mknodat(
                 at,
