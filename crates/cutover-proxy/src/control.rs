@@ -206,7 +206,8 @@ pub struct InFlight {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     pub target: String,
-    /// How many requests and tunnels were still in flight.
+    /// How many requests and tunnels were still in flight. 0: some may be in a process that this
+    /// one took over from, which is still ending and cuts them by its own deadline.
     pub requests: u64,
 }
 

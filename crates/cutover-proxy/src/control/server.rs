@@ -236,13 +236,13 @@ impl Control {
         // What the old process has in flight cannot be counted from here, only waited for.
         let mut predecessor = self.predecessor.clone();
         let gone = predecessor.wait_for(|phase| *phase == Predecessor::Gone);
-        tokio::time::timeout_at(deadline, gone).await.ok();
+        let alone = matches!(tokio::time::timeout_at(deadline, gone).await, Ok(Ok(_)));
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let drained = match self.hub.registry.drain(service, targets, left).await {
             Ok(drained) => drained,
             Err(message) => return Reply::Error { message },
         };
-        let cut: Vec<_> = drained
+        let mut cut: Vec<_> = drained
             .busy
             .iter()
             .map(|target| Cut { target: target.id.clone(), requests: target.in_flight() })
@@ -260,7 +260,10 @@ impl Control {
                 tracing::warn!(service, "requests are still in flight after they were cut");
             }
         }
-        Reply::Drained { drained: drained.drained, cut }
+        let (unknown, drained) =
+            if alone { (Vec::new(), drained.drained) } else { (drained.drained, Vec::new()) };
+        cut.extend(unknown.into_iter().map(|target| Cut { target, requests: 0 }));
+        Reply::Drained { drained, cut }
     }
 
     fn list(&self) -> Listing {

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,12 +70,12 @@ fn a_drain_right_after_a_hand_over_waits_for_the_old_process() {
     let first = rig.running.replace(start(options).unwrap()).unwrap();
     rig.switch(2, &[&new]);
     let mut client = rig.client();
-    let draining =
-        thread::spawn(move || client.drain(SERVICE, &[], Duration::from_secs(10)).unwrap());
-    assert!(!draining.is_finished());
+    // What the old process has in flight is not known here: it is not called drained.
+    let (drained, cut) = client.drain(SERVICE, &[], Duration::from_millis(100)).unwrap();
+    assert_eq!((drained.len(), cut[0].target.as_str(), cut[0].requests), (0, "g1i0", 0));
     drop(tunnel);
     first.join().unwrap();
-    assert_eq!(draining.join().unwrap().0, ["g1i0"]);
+    assert_eq!(client.drain(SERVICE, &[], Duration::from_secs(10)).unwrap().0, ["g1i0"]);
 }
 
 #[test]
@@ -188,4 +190,97 @@ fn held_requests_refuse_a_hand_over() {
     rig.client().release(SERVICE, 1).unwrap();
     eventually("it still serves", || rig.get("/").ends_with("ok."));
     Client::connect(&rig.options().control_socket).unwrap();
+}
+
+/// A proxy in a process of its own; started by [`Child`].
+#[test]
+#[ignore = "other tests run it as a process"]
+fn a_proxy_process() {
+    let mut folder = String::new();
+    std::io::stdin().read_line(&mut folder).unwrap();
+    if folder.is_empty() {
+        return;
+    }
+    let mut options = crate::rig::options(Path::new(folder.trim_end()));
+    options.handle_signals = true;
+    cutover_proxy::run(options).unwrap();
+}
+
+struct Child(std::process::Child);
+
+impl Child {
+    fn start(rig: &Rig) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["handover::a_proxy_process", "--exact", "--ignored", "--nocapture"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = Self(command.spawn().unwrap());
+        let mut stdin = child.0.stdin.take().unwrap();
+        writeln!(stdin, "{}", rig.folder.path().display()).unwrap();
+        let socket = rig.options().control_socket;
+        eventually("the process answers", || Client::connect(&socket).is_ok());
+        child
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn a_killed_proxy_refuses_no_connection_while_its_sockets_are_held() {
+    let mut rig = Rig::new();
+    let backend = Backend::saying("ok.");
+    rig.switch(1, &[&backend]);
+    let held = rig.client().take_listeners().unwrap();
+    rig.stop();
+    let mut child = Child::start(&rig);
+    rig.client().give_listeners(&held).unwrap();
+    let remote = Remote::new();
+    let options = Options { keep_alive: 2, per_request: 4, ..Options::new(rig.addr, "test", "/") };
+    let handle = remote.clone();
+    let generating = thread::spawn(move || loadgen::run(&options, &handle));
+    for _ in 0..3 {
+        remote.wait_for(100);
+        // Killed, waited for, and only then replaced.
+        drop(child);
+        child = Child::start(&rig);
+        rig.client().give_listeners(&held).unwrap();
+    }
+    remote.wait_for(100);
+    remote.stop();
+    let summary = generating.join().unwrap();
+    drop(child);
+    // What was in flight dies with the process; at most one request of each client, each time.
+    assert!(summary.failed <= 3 * 6, "{:?}", summary.failures);
+    let refused = summary.failures.keys().filter(|kind| kind.starts_with("connect"));
+    assert_eq!(refused.count(), 0, "{:?}", summary.failures);
+}
+
+#[test]
+fn sigterm_finishes_what_is_in_flight() {
+    let mut rig = Rig::new();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let slow = Backend::start(move |exchange| {
+        wait.lock().unwrap().recv().ok();
+        exchange.answer("at last.")
+    });
+    rig.switch(1, &[&slow]);
+    let held = rig.client().take_listeners().unwrap();
+    rig.stop();
+    let mut child = Child::start(&rig);
+    rig.client().give_listeners(&held).unwrap();
+    let mut stream = rig.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    eventually("it is in flight", || slow.requests() == 1);
+    let pid = rustix::process::Pid::from_child(&child.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    eventually("it is ending", || rig.client().list().unwrap().proxy.lame_duck);
+    go.send(()).unwrap();
+    let response = rest(&mut stream);
+    assert!(response.ends_with("at last.") && response.contains("connection: close"), "{response}");
+    assert!(child.0.wait().unwrap().success());
 }
