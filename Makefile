@@ -1,0 +1,39 @@
+# `make` alone lists what there is.
+TARGET  := x86_64-unknown-linux-musl
+BIN     := target/$(TARGET)/release/cutover
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+RUN_TESTS := $(if $(NEXTEST),cargo nextest run,cargo test)
+
+help:            ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+check:           ## the edit loop: types and lints
+	cargo clippy --workspace --all-targets
+
+build:           ## the static release binary
+	scripts/setup build
+	cargo build --release --target $(TARGET) -p cutover
+
+lint:            ## formatting and lints, as CI has them
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+test: lint       ## installs what it needs and passes every test
+	scripts/setup test
+	cargo build --release --target $(TARGET) -p cutover
+	CUTOVER_BIN=$(CURDIR)/$(BIN) $(RUN_TESTS) --workspace
+
+demo:            ## the whole story, live
+	scripts/setup demo
+	cargo build --release --target $(TARGET) -p cutover
+	CUTOVER_BIN=$(CURDIR)/$(BIN) scripts/demo
+
+bench:           ## side by side with the peers; prints the tables of docs/benchmarks.md
+	scripts/setup bench
+	cargo build --release --target $(TARGET) -p cutover
+	CUTOVER_BIN=$(CURDIR)/$(BIN) scripts/bench
+
+docs: build      ## docs/cli.md, man pages and completions from the one definition of each flag
+	$(BIN) docs --reference docs/cli.md --man target/man --completions target/completions
+
+.PHONY: help check build lint test demo bench docs

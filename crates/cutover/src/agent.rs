@@ -1,0 +1,116 @@
+//! The agent: one per machine. It carries out deployments, keeps the proxy alive, and sets right
+//! what a crash or a reboot left. Traffic and containers go on without it.
+//!
+//! Threads, not async: it has a handful of clients and one deployment per app, each a sequence of
+//! blocking steps.
+
+pub(crate) mod client;
+mod conversation;
+mod deploy;
+pub(crate) mod instance;
+pub(crate) mod ledger;
+pub(crate) mod machine;
+mod names;
+pub(crate) mod protocol;
+mod reconcile;
+pub(crate) mod routes;
+mod server;
+pub(crate) mod settings;
+mod supervise;
+mod traffic;
+pub(crate) mod taint;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cutover_core::Reference;
+use cutover_proxy::ProxyOptions;
+use cutover_store::Image;
+use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
+use tracing::info;
+
+use crate::clock;
+use crate::failure::{Failure, Kind, Outcome};
+use crate::paths::Paths;
+use machine::Machine;
+use server::Shared;
+
+/// Runs until asked to stop.
+pub(crate) fn run(paths: &Paths) -> Outcome {
+    log_to_stderr();
+    fs::create_dir_all(&paths.root)?;
+    let _lock = lock(paths)?;
+    let machine = Arc::new(Machine::open(paths)?);
+    let ledger = ledger::SharedLedger::take_over(paths)?;
+    let shared = Arc::new(Shared::new(Arc::clone(&machine), ledger));
+    let proxy = Arc::new(supervise::Proxy::new(paths, settings::load(paths)?));
+    let alive = proxy.ensure()?;
+    let watched = Arc::clone(&proxy);
+    std::thread::spawn(move || watched.watch(alive));
+    reconcile::recover(&shared);
+    deploy::resume_all(&shared);
+    let listener = server::bind(&paths.agent_socket())?;
+    reconcile::spawn(&shared);
+    info!(pid = std::process::id(), root = %paths.root.display(), "the agent runs");
+    let all = server::serve(&listener, &shared);
+    drop(fs::remove_file(paths.agent_socket()));
+    shared.shut_down();
+    if all {
+        proxy.end();
+    }
+    info!("the agent ended");
+    Ok(())
+}
+
+/// One agent a root: the kernel gives the lock back however the agent ends.
+fn lock(paths: &Paths) -> Outcome<fs::File> {
+    let path = paths.root.join("agent.lock");
+    let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Failure::msg(
+            Kind::Usage,
+            format!("another agent has `{}`", paths.root.display()),
+        )
+        .hint("end it with `cutover agent --stop`")),
+    }
+}
+
+/// Logs of agent and proxy: lines on stderr, which their starter sends to a file.
+#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
+pub(crate) fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = std::env::var("CUTOVER_LOG").unwrap_or_else(|_unset| "info".to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_wrong| EnvFilter::new("info"));
+    // a second call (tests) changes nothing
+    drop(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .try_init(),
+    );
+}
+
+pub(crate) fn proxy_options(paths: &Paths, listen: Vec<SocketAddr>) -> ProxyOptions {
+    let mut options = ProxyOptions::new(&paths.root, &paths.run);
+    options.listen = listen;
+    options.resolv_conf = Some("/etc/resolv.conf".into());
+    options.handle_signals = true;
+    options.seed = clock::random();
+    options
+}
+
+/// Pulls an image for a deployment: no terminal, no progress.
+fn pull(machine: &Machine, reference: &Reference) -> anyhow::Result<Image> {
+    let ctx = crate::cli::Ctx {
+        paths: machine.paths.clone(),
+        ui: crate::ui::Ui::detect().quiet(),
+    };
+    crate::pull::pull(&ctx, &machine.store, reference, None).map_err(|failure| {
+        failure.error.unwrap_or_else(|| anyhow::Error::msg("the pull failed"))
+    })
+}

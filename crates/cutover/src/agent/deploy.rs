@@ -1,0 +1,419 @@
+//! One deployment in the agent: facts, plan, check, execute, and what is said about it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover_release::execute::ExecuteError;
+use cutover_release::facts::{Kind, Wanted};
+use cutover_release::journal::{Entry, Journal, JournalError};
+use cutover_release::ledger::Begin;
+use cutover_release::step::Action;
+use cutover_release::{
+    Attempt, Course, Facts, Outcome as Ending, Plan, Releases, check, execute, explain, plan,
+    resume, rollback,
+};
+use tracing::{error, info};
+
+use super::conversation::Conversation;
+use super::protocol::{Event, Services, Summary};
+use super::server::Shared;
+use super::world::AgentWorld;
+use super::{names, routes};
+use crate::clock;
+use crate::failure::{Context, Failure, Kind as FailureKind, Outcome};
+
+/// Releases that stay in the ledger besides those in use.
+const KEEP_RELEASES: usize = 10;
+
+/// What a client wants of an app.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    Deploy { services: Services },
+    Rollback { to: Option<u64> },
+    Down { volumes: bool },
+}
+
+/// A decided deployment and what it was decided from.
+struct Decided {
+    plan: Plan,
+    facts: Facts,
+}
+
+/// Plans without changing anything.
+pub(crate) fn show_plan(shared: &Shared, app: &str, wish: Wish) -> Event {
+    match decide(shared, app, &wish, "", false) {
+        Ok(decided) => Event::Plan { lines: explain::plan(&decided.plan, &decided.facts.releases) },
+        Err(failure) => refused(failure),
+    }
+}
+
+/// The whole deployment, from facts to outcome. Runs in a thread of its own.
+pub(crate) fn run(
+    shared: &Arc<Shared>,
+    app: &str,
+    wish: Wish,
+    who: &str,
+    conversation: &Arc<Conversation>,
+) {
+    let started = clock::since_epoch();
+    let event = match begin(shared, app, &wish, who, conversation) {
+        Err(failure) => refused(failure),
+        Ok(decided) => {
+            let attempt = Attempt::new(&decided.plan, &decided.facts.releases);
+            let ended = carry_out(shared, attempt, conversation, started);
+            if let (Wish::Down { volumes }, Event::Done { .. }) = (&wish, &ended) {
+                after_down(shared, &decided.plan, &decided.facts, *volumes, conversation);
+            }
+            ended
+        }
+    };
+    conversation.say(event);
+}
+
+fn begin(
+    shared: &Shared,
+    app: &str,
+    wish: &Wish,
+    who: &str,
+    conversation: &Conversation,
+) -> Outcome<Decided> {
+    let decided = decide(shared, app, wish, who, true)?;
+    let plan = &decided.plan;
+    let at = clock::since_epoch();
+    let begin = Begin { plan, who, reason: "", at };
+    shared
+        .ledger
+        .lock()
+        .begin(shared.ledger.owner, &begin)
+        .or_fail(FailureKind::Deploy, "begin the deployment")?;
+    info!(app, deployment = plan.deployment, kind = plan.kind.word(), "begun");
+    conversation.say(Event::Started { deployment: plan.deployment, release: plan.to });
+    for line in explain::intro(plan, &decided.facts.releases) {
+        conversation.line(line);
+    }
+    Ok(decided)
+}
+
+/// Facts, plan and proof. With `keep`, a new release is sealed in the ledger; without, nothing is
+/// written.
+fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decided> {
+    let observed = shared
+        .machine
+        .observed(app)
+        .or_fail(FailureKind::Internal, "look at the machine")?;
+    let mut ledger = shared.ledger.lock();
+    let (kind, release) = match wish {
+        Wish::Deploy { services } => {
+            let services = services.clone();
+            let sealed = match keep {
+                true => {
+                    let at = clock::since_epoch();
+                    ledger.seal(shared.ledger.owner, app, services, (who, at))
+                }
+                false => ledger.would_seal(app, services),
+            };
+            (Kind::Deploy, Some(sealed.or_fail(FailureKind::Internal, "seal the release")?))
+        }
+        Wish::Rollback { to } => {
+            let facts = ledger.facts(app, observed.clone())?;
+            let history = ledger.deployments(app, usize::MAX)?;
+            let chosen = rollback::choose(&facts, &history, *to)
+                .or_fail(FailureKind::Deploy, format!("roll back `{app}`"))?;
+            (Kind::Rollback, Some(chosen))
+        }
+        Wish::Down { .. } => (Kind::Down, None),
+    };
+    let mut facts = ledger.facts(app, observed)?;
+    let tainted = ledger.tainted(app)?;
+    let deployment = ledger.next_deployment(app)?;
+    drop(ledger);
+    for fact in &mut facts.observed.instances {
+        fact.tainted = tainted.contains(&fact.instance.id);
+    }
+    if let Some(release) = &release {
+        facts.releases.insert(release.number, release.clone());
+    }
+    let wanted = Wanted {
+        app: app.to_owned(),
+        kind,
+        release,
+        deployment,
+        services: BTreeSet::new(),
+        rerun_hooks: false,
+        keep_releases: KEEP_RELEASES,
+    };
+    let plan = plan(&wanted, &facts).map_err(|error| {
+        let hint = explain::plan_hint(&error);
+        let failure = Failure::new(FailureKind::Deploy, error);
+        Failure { hint, ..failure }
+    })?;
+    check(&plan).map_err(|violations| {
+        let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        Failure::msg(FailureKind::Internal, format!("the plan is not sound: {}", list.join("; ")))
+            .hint("this is a mistake in cutover: nothing was changed; please report it")
+    })?;
+    Ok(Decided { plan, facts })
+}
+
+/// Executes to the end; the last event says how it ended and which release serves.
+fn carry_out(
+    shared: &Shared,
+    attempt: Attempt<'_>,
+    conversation: &Arc<Conversation>,
+    started: Duration,
+) -> Event {
+    let (plan, releases) = (attempt.plan, attempt.releases);
+    let mut world = AgentWorld {
+        machine: Arc::clone(&shared.machine),
+        app: plan.app.clone(),
+        stopper: conversation.stopper.clone(),
+    };
+    let mut ledger = match shared.ledger.another() {
+        Ok(ledger) => ledger,
+        Err(failure) => return refused(failure),
+    };
+    let mut journal = Telling {
+        inner: ledger.writer(shared.ledger.owner, plan),
+        conversation,
+        plan,
+        started,
+        switched: None,
+    };
+    let result = execute(attempt, &mut world, &mut journal);
+    let switched = journal.switched;
+    drop(journal);
+    let serving = ledger.app(&plan.app).ok().flatten().and_then(|app| app.serving);
+    let total = clock::since_epoch().saturating_sub(started);
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut summary = Summary {
+        app: plan.app.clone(),
+        deployment: Some(plan.deployment),
+        serving,
+        outcome: String::new(),
+        switched_ms: switched.map(millis),
+        total_ms: millis(total),
+    };
+    match result {
+        Ok(Some(ending)) => {
+            summary.outcome = ending.word().to_owned();
+            info!(app = plan.app, deployment = plan.deployment, outcome = summary.outcome, "ended");
+            finish(plan, releases, &ending, summary, conversation)
+        }
+        Ok(None) => {
+            summary.outcome = "suspended".to_owned();
+            let report = format!(
+                "the agent is going down; deployment {} goes on when it is back",
+                plan.deployment
+            );
+            Event::Refused { report, hint: None }
+        }
+        Err(error) => {
+            error!(app = plan.app, deployment = plan.deployment, "{error}");
+            summary.outcome = "suspended".to_owned();
+            let report = causes(&error);
+            let hint = Some(explain::serving(&plan.app, serving));
+            Event::Failed { report, hint, summary }
+        }
+    }
+}
+
+fn causes(error: &ExecuteError) -> String {
+    let mut lines = vec!["the deployment could not go on".to_owned(), error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        lines.push(cause.to_string());
+        source = cause.source();
+    }
+    lines.join("\n")
+}
+
+fn finish(
+    plan: &Plan,
+    releases: &Releases,
+    ending: &Ending,
+    summary: Summary,
+    conversation: &Conversation,
+) -> Event {
+    let told = explain::outcome(plan, releases, ending, summary.serving);
+    match ending.is_success() {
+        true => {
+            for line in told.lines {
+                conversation.line(line);
+            }
+            Event::Done { summary }
+        }
+        false => Event::Failed { report: told.lines.join("\n"), hint: told.hint, summary },
+    }
+}
+
+fn refused(failure: Failure) -> Event {
+    let error = failure.error.unwrap_or_else(|| anyhow::Error::msg("refused"));
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    Event::Refused { report: chain.join("\n"), hint: failure.hint }
+}
+
+/// A journal that also says what it records.
+struct Telling<'a, J> {
+    inner: J,
+    conversation: &'a Conversation,
+    plan: &'a Plan,
+    started: Duration,
+    /// From the start to the acknowledged switch.
+    switched: Option<Duration>,
+}
+
+impl<J: Journal> Journal for Telling<'_, J> {
+    fn record(&mut self, entries: &[Entry<'_>]) -> Result<(), JournalError> {
+        self.inner.record(entries)?;
+        for entry in entries {
+            if let Entry::Finished { step, at, .. } = entry
+                && matches!(step.action, Action::Switch { .. })
+            {
+                self.switched = Some(at.saturating_sub(self.started));
+            }
+            if let Some(line) = explain::entry(self.plan, entry, self.started) {
+                self.conversation.line(line);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Goes on with every deployment that an earlier agent did not end.
+pub(crate) fn resume_all(shared: &Arc<Shared>) {
+    let apps = match shared.ledger.lock().apps() {
+        Ok(apps) => apps,
+        Err(error) => {
+            error!("cannot read the ledger: {error}");
+            return;
+        }
+    };
+    for app in apps {
+        let active = shared.ledger.lock().active(&app.name);
+        match active {
+            Ok(Some(record)) => resume_one(shared, &app.name, record.number),
+            Ok(None) => {}
+            Err(error) => error!(app = app.name, "cannot read the ledger: {error}"),
+        }
+    }
+}
+
+fn resume_one(shared: &Arc<Shared>, app: &str, number: u64) {
+    let Ok(conversation) = shared.claim(app) else { return };
+    let (shared, app) = (Arc::clone(shared), app.to_owned());
+    std::thread::spawn(move || {
+        let started = clock::since_epoch();
+        let event = match resumed(&shared, &app, number, &conversation, started) {
+            Ok(event) => event,
+            Err(failure) => {
+                error!(app, deployment = number, "cannot resume: {failure}");
+                refused(failure)
+            }
+        };
+        conversation.say(event);
+    });
+}
+
+fn resumed(
+    shared: &Shared,
+    app: &str,
+    number: u64,
+    conversation: &Arc<Conversation>,
+    started: Duration,
+) -> Outcome<Event> {
+    let observed =
+        shared.machine.observed(app).or_fail(FailureKind::Internal, "look at the machine")?;
+    let ledger = shared.ledger.lock();
+    let (plan, progress) = ledger.attempt(app, number)?;
+    let releases = ledger.releases(app)?;
+    drop(ledger);
+    let course = resume(&plan, &progress, &observed);
+    let word = match &course {
+        Course::Forward => "finishing",
+        Course::Revert(_) => "reverting",
+    };
+    info!(app, deployment = number, "{word} what an earlier agent began");
+    conversation.say(Event::Started { deployment: number, release: plan.to });
+    conversation.line(format!("the agent was restarted: {word} deployment {number}"));
+    let attempt = Attempt { plan: &plan, releases: &releases, progress, course };
+    Ok(carry_out(shared, attempt, conversation, started))
+}
+
+/// What the ledger says of the last deployment of `app`, for who asks after it ended.
+pub(crate) fn last_outcome(shared: &Shared, app: &str) -> Event {
+    let ledger = shared.ledger.lock();
+    let found = ledger.deployments(app, 1).ok().and_then(|mut all| all.pop());
+    let serving = ledger.app(app).ok().flatten().and_then(|app| app.serving);
+    let Some(record) = found else {
+        return Event::Refused { report: format!("`{app}` was never deployed here"), hint: None };
+    };
+    let summary = Summary {
+        app: app.to_owned(),
+        deployment: Some(record.number),
+        serving,
+        outcome: record.outcome.as_ref().map_or("under way", Ending::word).to_owned(),
+        switched_ms: None,
+        total_ms: 0,
+    };
+    let attempt = ledger.attempt(app, record.number);
+    let releases = ledger.releases(app);
+    match (record.outcome, attempt, releases) {
+        (Some(outcome), Ok((plan, _)), Ok(releases)) => {
+            let told = explain::outcome(&plan, &releases, &outcome, serving);
+            match outcome.is_success() {
+                true => Event::Done { summary },
+                false => Event::Failed { report: told.lines.join("\n"), hint: told.hint, summary },
+            }
+        }
+        _ => Event::Done { summary },
+    }
+}
+
+/// The app is off: its names, its network and, if asked for, its volumes go.
+fn after_down(
+    shared: &Shared,
+    plan: &Plan,
+    facts: &Facts,
+    volumes: bool,
+    conversation: &Conversation,
+) {
+    let machine = &shared.machine;
+    let mut problems = Vec::new();
+    if let Err(error) = names::withdraw(machine, &plan.app) {
+        problems.push(error.reason);
+    }
+    let routes = routes::load(&machine.paths.root, &plan.app).unwrap_or_default();
+    let cleared = cutover_release::facts::Routes { targets: Default::default(), ..routes };
+    if let Err(error) = routes::save(&machine.paths.root, &plan.app, &cleared) {
+        problems.push(error.to_string());
+    }
+    let services = || facts.releases.values().flat_map(|release| release.services.values());
+    let networks: BTreeSet<&str> = services()
+        .flat_map(|sealed| sealed.service.networks.values())
+        .filter(|used| !used.network.external)
+        .map(|used| used.network.name.as_str())
+        .collect();
+    for name in networks {
+        match machine.networks.remove(name) {
+            Ok(_) => conversation.line(format!("removed network `{name}`")),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    if volumes {
+        let owned: BTreeSet<&str> = services()
+            .flat_map(|sealed| sealed.service.owned_volumes())
+            .filter(|volume| !volume.external)
+            .map(|volume| volume.name.as_str())
+            .collect();
+        for name in owned {
+            match machine.containers.volumes().remove(name) {
+                Ok(()) => conversation.line(format!("removed volume `{name}`")),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+    }
+    for problem in problems {
+        conversation.line(format!("warning: {problem}"));
+    }
+}

@@ -1,0 +1,65 @@
+//! The agent's hold on the ledger: one writer a machine, many readers.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cutover_release::facts::InstanceId;
+use cutover_release::ledger::{Ledger, Owner, Taint};
+
+use crate::clock;
+use crate::failure::{Context, Kind, Outcome};
+use crate::paths::Paths;
+
+/// Where the ledger is.
+pub(crate) fn path(paths: &Paths) -> PathBuf {
+    paths.root.join("ledger.db")
+}
+
+/// For commands that only read: `None` when nothing was ever deployed here.
+pub(crate) fn open_existing(paths: &Paths) -> Outcome<Option<Ledger>> {
+    let path = path(paths);
+    match path.exists() {
+        false => Ok(None),
+        true => Ok(Some(Ledger::open(&path).or_fail(Kind::Internal, "open the ledger")?)),
+    }
+}
+
+/// The ledger as the agent has it: it alone may write.
+#[derive(Debug)]
+pub(crate) struct SharedLedger {
+    paths: Paths,
+    pub(crate) owner: Owner,
+    ledger: Mutex<Ledger>,
+}
+
+impl SharedLedger {
+    /// Becomes the ledger's writer.
+    pub(crate) fn take_over(paths: &Paths) -> Outcome<Self> {
+        let doing = "open the ledger";
+        let mut ledger = Ledger::open(&path(paths)).or_fail(Kind::Internal, doing)?;
+        let name = format!("agent pid {}", std::process::id());
+        let owner = ledger
+            .take_over(&name, clock::since_epoch())
+            .or_fail(Kind::Internal, "take over the ledger")?;
+        Ok(Self { paths: paths.clone(), owner, ledger: Mutex::new(ledger) })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection of one's own, for a thread that writes for long.
+    pub(crate) fn another(&self) -> Outcome<Ledger> {
+        Ledger::open(&path(&self.paths)).or_fail(Kind::Internal, "open the ledger")
+    }
+
+    pub(crate) fn taint(&self, app: &str, instance: &str, who: &str, command: &str) -> Outcome {
+        let taint = Taint {
+            instance: InstanceId(instance.to_owned()),
+            who: who.to_owned(),
+            command: command.to_owned(),
+            at: clock::since_epoch(),
+        };
+        self.lock().taint(self.owner, app, &taint).or_fail(Kind::Internal, "record the taint")
+    }
+}

@@ -1,0 +1,179 @@
+//! Keeping one proxy alive: adopt the one that runs, hold duplicates of its listening sockets, and
+//! start a new one at once when it dies. Connections that arrive meanwhile wait in the sockets.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use cutover_proxy::HeldListener;
+use cutover_proxy::control::Client;
+use fs_err as fs;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tracing::{error, info, warn};
+
+use crate::failure::{Context, Failure, Kind, Outcome};
+use crate::paths::Paths;
+
+/// A proxy that dies sooner than this after its start is started again more slowly.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The proxy of this root, and what is kept in case it dies.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    paths: Paths,
+    /// Where a proxy listens that finds no sockets of an earlier one.
+    listen: Vec<SocketAddr>,
+    held: Mutex<Vec<HeldListener>>,
+    /// Set once the proxy is meant to end: it is not started again.
+    ending: AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) fn new(paths: &Paths, listen: Vec<SocketAddr>) -> Self {
+        Self { paths: paths.clone(), listen, held: Mutex::new(Vec::new()), ending: AtomicBool::new(false) }
+    }
+
+    /// Adopts the running proxy or starts one; holds its sockets. Returns what ends with it.
+    pub(crate) fn ensure(&self) -> Outcome<OwnedFd> {
+        match Client::connect(&self.paths.proxy_socket()) {
+            Ok(mut client) => self.adopt(&mut client)?,
+            Err(_) => self.start()?,
+        }
+        self.pidfd()
+    }
+
+    fn adopt(&self, client: &mut Client) -> Outcome {
+        let listeners = client.take_listeners().or_fail(Kind::Internal, "adopt the proxy")?;
+        for addr in &self.listen {
+            if !listeners.iter().any(|held| held.info.addr == *addr) {
+                let request = cutover_proxy::control::Request::Listen { addr: *addr };
+                client.call(&request).or_fail(Kind::Internal, format!("listen on {addr}"))?;
+            }
+        }
+        let listeners = client.take_listeners().or_fail(Kind::Internal, "adopt the proxy")?;
+        *self.held() = listeners;
+        Ok(())
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<HeldListener>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "waiting for another process takes real time")]
+    fn start(&self) -> Outcome {
+        let mut child = self.spawn()?;
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut client = loop {
+            match Client::connect(&self.paths.proxy_socket()) {
+                Ok(client) => break client,
+                Err(error) => {
+                    if let Some(status) = child.try_wait()? {
+                        return Err(self.died(&status.to_string()));
+                    }
+                    if Instant::now() >= deadline {
+                        return Err(error).or_fail(Kind::Internal, "reach the new proxy");
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        };
+        let held = std::mem::take(&mut *self.held());
+        if !held.is_empty() {
+            client.give_listeners(&held).or_fail(Kind::Internal, "give the proxy its sockets")?;
+        }
+        self.adopt(&mut client)?;
+        // reaps it when it ends
+        std::thread::spawn(move || child.wait());
+        info!("started the proxy");
+        Ok(())
+    }
+
+    fn spawn(&self) -> Outcome<Child> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.paths.proxy_log())?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("cutover").arg("--root").arg(&self.paths.root).arg("proxy");
+        command.stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.into_file());
+        command.current_dir("/").process_group(0);
+        command.spawn().or_fail(Kind::Internal, "start the proxy")
+    }
+
+    fn died(&self, status: &str) -> Failure {
+        let log = self.paths.proxy_log();
+        let tail = fs::read_to_string(&log).unwrap_or_default();
+        let last = tail.lines().last().unwrap_or("it wrote nothing").to_owned();
+        Failure::msg(Kind::Internal, format!("the proxy ended at once ({status}): {last}"))
+            .hint(format!("see `{}`", log.display()))
+    }
+
+    /// The proxy's process, by who answers on its socket.
+    fn pidfd(&self) -> Outcome<OwnedFd> {
+        let stream = UnixStream::connect(self.paths.proxy_socket())
+            .or_fail(Kind::Internal, "reach the proxy")?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+        Ok(pidfd_open(Pid::from_raw(peer.pid.as_raw_nonzero().get()).unwrap_or(peer.pid), PidfdFlags::empty())?)
+    }
+
+    /// Ends the proxy for good.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        self.held().clear();
+        let (grace, deadline) = (Duration::from_millis(100), Duration::from_secs(10));
+        let asked = Client::connect(&self.paths.proxy_socket())
+            .and_then(|mut client| client.lame_duck(grace, deadline));
+        if let Err(error) = asked {
+            warn!("cannot end the proxy: {error}");
+        }
+    }
+
+    /// Starts the proxy again whenever it dies, until [`Proxy::end`].
+    #[expect(clippy::disallowed_methods, reason = "how long a process lived is real time")]
+    pub(crate) fn watch(&self, mut alive: OwnedFd) {
+        let mut backoff = Duration::ZERO;
+        loop {
+            let since = Instant::now();
+            wait_for_end(&alive);
+            if self.ending.load(Ordering::SeqCst) {
+                return;
+            }
+            warn!("the proxy is gone; starting it again");
+            if since.elapsed() < SHORT_LIFE {
+                std::thread::sleep(backoff);
+                backoff = (backoff * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
+            } else {
+                backoff = Duration::ZERO;
+            }
+            alive = loop {
+                match self.ensure() {
+                    Ok(alive) => break alive,
+                    Err(failure) => {
+                        error!("{}", failure.to_string().trim_end());
+                        backoff = (backoff * 2).clamp(Duration::from_millis(50), MAX_BACKOFF);
+                        std::thread::sleep(backoff);
+                    }
+                }
+            };
+        }
+    }
+}
+
+fn wait_for_end(process: &OwnedFd) {
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => return,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => {
+                error!("cannot watch the proxy: {errno}");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! `cutover build`: Dockerfile to image.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use cutover_build::{
+    BuildError, BuildOptions, Built, DockerfileSource, ExtraHost, Network, Plain, Progress, Quiet,
+    RuntimeRunner, World, build,
+};
+use cutover_core::Reference;
+use cutover_core::oci::Platform;
+use cutover_store::Store;
+use fs_err as fs;
+
+use super::Ctx;
+use crate::failure::{Context, Failure, Kind, Outcome};
+use crate::wiring::RegistryPuller;
+use crate::clock;
+
+/// Build an image from a Dockerfile
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// Name of the Dockerfile; `-` is stdin
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Name for the image
+    #[arg(short, long, value_name = "NAME")]
+    tag: Vec<Reference>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+    /// Set a build argument; `KEY` alone takes it from the environment
+    #[arg(long, value_name = "KEY=VALUE")]
+    build_arg: Vec<String>,
+    /// Label the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Do not use the cache
+    #[arg(long)]
+    no_cache: bool,
+    /// Platform to build for
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    platform: Option<String>,
+    /// Network of RUN: `default`, `none` or `host`
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    network: NetworkChoice,
+    /// Add a line to /etc/hosts of RUN: `HOST:IP`
+    #[arg(long, value_name = "HOST:IP")]
+    add_host: Vec<String>,
+    /// Size of /dev/shm of RUN
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<String>,
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+    /// Print the image's digest only
+    #[arg(short, long)]
+    quiet: bool,
+    /// How to show progress
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    progress: Style,
+    /// Directory that COPY and ADD read from
+    #[arg(value_name = "CONTEXT")]
+    context: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum NetworkChoice {
+    Default,
+    None,
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Style {
+    Auto,
+    Plain,
+    Tty,
+    Quiet,
+}
+
+impl Build {
+    pub(super) fn run(self, ctx: &Ctx) -> Outcome {
+        let store = ctx.store()?;
+        let mut options = options(ctx, &store, self.context);
+        options.dockerfile = match self.file {
+            None => DockerfileSource::Default,
+            Some(path) if path.as_os_str() == "-" => DockerfileSource::Inline(stdin()?),
+            Some(path) => DockerfileSource::Path(path),
+        };
+        options.tags = self.tag;
+        options.target = self.target;
+        options.build_args = pairs(&self.build_arg);
+        options.labels = pairs(&self.label);
+        options.no_cache = self.no_cache;
+        options.platform = self.platform.as_deref().map(platform).transpose()?;
+        options.network = match self.network {
+            NetworkChoice::Default => Network::Default,
+            NetworkChoice::None => Network::None,
+            NetworkChoice::Host => Network::Host,
+        };
+        options.extra_hosts = hosts(&self.add_host)?;
+        options.shm_size =
+            self.shm_size.as_deref().map(cutover_core::units::parse_size).transpose().kind(Kind::Usage)?;
+        let quiet = self.quiet || self.progress == Style::Quiet;
+        let built = execute(ctx, &store, &options, quiet)?;
+        if let Some(path) = self.iidfile {
+            fs::write(path, built.image.as_str())?;
+        }
+        match self.quiet {
+            true => ctx.ui.data(built.image.as_str()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Options as when no flag is given.
+pub(crate) fn options(ctx: &Ctx, store: &Store, context: PathBuf) -> BuildOptions {
+    let now = i64::try_from(clock::since_epoch().as_secs()).unwrap_or(i64::MAX);
+    BuildOptions {
+        context,
+        dockerfile: DockerfileSource::Default,
+        tags: Vec::new(),
+        target: None,
+        build_args: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        no_cache: false,
+        platform: None,
+        host_platform: cutover_store::host_platform(),
+        network: Network::Default,
+        extra_hosts: Vec::new(),
+        shm_size: None,
+        now,
+        source_date_epoch: source_date_epoch(ctx),
+        root: store.root().to_owned(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
+fn source_date_epoch(ctx: &Ctx) -> Option<i64> {
+    let text = std::env::var("SOURCE_DATE_EPOCH").ok()?;
+    let epoch = text.parse().ok();
+    if epoch.is_none() {
+        ctx.ui.warn(format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds: ignored"));
+    }
+    epoch
+}
+
+/// Builds, showing progress on stderr.
+#[expect(clippy::disallowed_methods, reason = "progress shows how long steps take")]
+pub(crate) fn execute(
+    ctx: &Ctx,
+    store: &Store,
+    options: &BuildOptions,
+    quiet: bool,
+) -> Outcome<Built> {
+    let start = Instant::now();
+    let clock = move || start.elapsed();
+    let plain = Plain::new(std::io::stderr());
+    let progress: &dyn Progress = if quiet { &Quiet } else { &plain };
+    let networks = ctx.networks()?;
+    let runner = RuntimeRunner::new(&ctx.paths.root, &ctx.paths.run, networks);
+    let puller = RegistryPuller { ctx, store };
+    let world = World { store, progress, runner: &runner, puller: &puller, clock: &clock };
+    let built = build(options, &world).map_err(|error| failure(ctx, error, quiet))?;
+    for warning in &built.warnings {
+        ctx.ui.warn(warning);
+    }
+    Ok(built)
+}
+
+/// The error with the Dockerfile around it, and in quiet mode the output that was not shown.
+fn failure(ctx: &Ctx, error: BuildError, quiet: bool) -> Failure {
+    if quiet {
+        for line in error.output() {
+            ctx.ui.say(line);
+        }
+    }
+    if let Some(excerpt) = error.excerpt() {
+        ctx.ui.say(excerpt.trim_end());
+    }
+    let hint = error.hint().map(str::to_owned);
+    let kind = match error {
+        BuildError::Dockerfile { .. } | BuildError::Ignore { .. } | BuildError::Target { .. } => {
+            Kind::Config
+        }
+        _ => Kind::Build,
+    };
+    Failure { hint, ..Failure::new(kind, error) }
+}
+
+fn stdin() -> Outcome<Vec<u8>> {
+    const LIMIT: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    std::io::stdin().take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "`KEY` alone takes the caller's value")]
+fn pairs(lines: &[String]) -> BTreeMap<String, String> {
+    let pairs = lines.iter().filter_map(|line| match line.split_once('=') {
+        Some((key, value)) => Some((key.to_owned(), value.to_owned())),
+        None => std::env::var(line).ok().map(|value| (line.clone(), value)),
+    });
+    pairs.collect()
+}
+
+fn hosts(lines: &[String]) -> Outcome<Vec<ExtraHost>> {
+    let mut hosts = Vec::new();
+    for (name, address) in super::options::extra_hosts(lines)? {
+        let address = address.ok_or_else(|| {
+            Failure::msg(Kind::Usage, format!("`{name}`: `host-gateway` is not known in a build"))
+        })?;
+        hosts.push(ExtraHost { name, address });
+    }
+    Ok(hosts)
+}
+
+/// `os/arch[/variant]`.
+pub(crate) fn platform(text: &str) -> Outcome<Platform> {
+    let mut parts = text.split('/');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(os), Some(arch), variant, None) if !os.is_empty() && !arch.is_empty() => {
+            Ok(Platform { variant: variant.map(str::to_owned), ..Platform::new(os, arch) })
+        }
+        _ => Err(Failure::msg(Kind::Usage, format!("`{text}` is not a platform"))
+            .hint("write `os/architecture[/variant]`, e.g. `linux/amd64`")),
+    }
+}
+
+/// Builds a service's image for `deploy`: what is cached is not worth more than a line.
+pub(crate) fn execute_for_service(
+    ctx: &Ctx,
+    store: &Store,
+    options: &BuildOptions,
+    service: &str,
+) -> Outcome<Built> {
+    ctx.ui.say(format!("building `{service}`"));
+    let built = execute(ctx, store, options, false)?;
+    let steps = built.cached + built.executed;
+    let digest = built.image.short();
+    ctx.ui.say(format!("built `{service}`: {digest}, {} of {steps} steps cached", built.cached));
+    Ok(built)
+}

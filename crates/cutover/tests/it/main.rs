@@ -1,0 +1,13 @@
+//! End-to-end tests: they drive the real binary as root, with real containers and real peers.
+//!
+//! `make test` builds the static release binary and names it in `CUTOVER_BIN`; without that, cargo's
+//! own build of it is driven.
+
+mod build;
+mod deploy;
+mod errors;
+mod harness;
+mod images;
+mod kill;
+mod map;
+mod run;
