@@ -344,6 +344,3 @@ fn own_names(plan: &Plan) -> Result<(), String> {
     let twice = plan.steps.iter().find(|step| !seen.insert(&step.id));
     twice.map_or(Ok(()), |step| Err(format!("two steps are called `{}`", step.id)))
 }
-
-#[cfg(test)]
-mod tests;

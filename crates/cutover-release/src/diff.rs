@@ -146,6 +146,3 @@ impl fmt::Display for Difference {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -177,16 +177,15 @@ impl Facts {
         self.releases.get(&self.serving?)
     }
 
-    /// The instances that serve: their service's name means them, and they are what the serving
-    /// release asks for. (A paused deployment may have announced a service that the serving
-    /// release does not have.)
+    /// The instances that serve: those that their service's name means. Most are what the serving
+    /// release asks for; a deployment that was paused, or that could not be undone, may leave
+    /// others.
     pub fn serving_instances(&self) -> BTreeSet<&InstanceId> {
         let named = |fact: &&InstanceFact| {
             let targets = self.observed.routes.targets.get(&fact.instance.service);
             targets.is_some_and(|targets| targets.contains(&fact.instance.id))
         };
-        let of_release = self.of_release(self.serving);
-        of_release.filter(named).map(|fact| &fact.instance.id).collect()
+        self.observed.instances.iter().filter(named).map(|fact| &fact.instance.id).collect()
     }
 
     /// The instances that wait for a rollback to the standby release.

@@ -265,6 +265,3 @@ fn total(instances: &[Instance], readings: &BTreeMap<InstanceId, Reading>) -> (u
         (requests + reading.requests, errors + reading.errors)
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -184,6 +184,3 @@ fn millis(time: Duration) -> i64 {
 fn from_millis(time: i64) -> Duration {
     Duration::from_millis(u64::try_from(time).unwrap_or(0))
 }
-
-#[cfg(test)]
-mod tests;

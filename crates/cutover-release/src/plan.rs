@@ -240,6 +240,3 @@ impl Plan {
         serving.is_some_and(|all| all.iter().any(|one| one.id == instance.id))
     }
 }
-
-#[cfg(test)]
-mod tests;

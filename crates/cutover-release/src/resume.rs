@@ -39,14 +39,16 @@ pub fn resume(plan: &Plan, progress: &Progress, observed: &Observed) -> Course {
     }
 }
 
-/// The new instance that this finished step brought up and that is not up any more.
+/// The instance that this finished step brought up, or saw well, and that is not up any more.
 fn lost(
     step: &Step,
     plan: &Plan,
     progress: &Progress,
     observed: &Observed,
 ) -> Option<crate::facts::InstanceId> {
-    let Action::Start { instance } = &step.action else { return None };
+    let (Action::Start { instance } | Action::AwaitHealthy { instance, .. }) = &step.action else {
+        return None;
+    };
     if !progress.is_past(&step.id) {
         return None;
     }

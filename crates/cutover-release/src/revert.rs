@@ -9,7 +9,8 @@
 //! 2. clean up: the new instances go, woken ones wait again as they did.
 //!
 //! When a critical step fails for good, [`rescue`] starts again what the revert itself had stopped
-//! and lets requests through: a release that was about to be undone is better than none.
+//! and lets requests through: a release that was about to be undone is better than none. What then
+//! serves is a mixture, by name; the next deployment sorts it out.
 //! Data written by migrations or by a new database version is not undone; nothing here could.
 
 use std::collections::BTreeSet;
@@ -48,6 +49,12 @@ pub fn rescue(plan: &Plan, progress: &Progress) -> Vec<Step> {
         deck.extend(new.iter().map(|one| Action::Start { instance: (**one).clone() }));
         let instances = new.into_iter().cloned().collect();
         deck.push(Action::Announce { service: service.clone(), instances });
+    }
+    if !undo.switched && undo.away.iter().any(|service| plan.found.routed.contains(service)) {
+        undo.switch_to(&mut deck, 3, |service| {
+            let new = undo.started.iter().filter(|one| one.service == *service);
+            if undo.away.contains(service) { new.cloned().collect() } else { undo.alive(service) }
+        });
     }
     let services: Vec<_> = undo.held().into_iter().collect();
     if !services.is_empty() {
@@ -147,7 +154,7 @@ impl<'p> Undo<'p> {
             });
         }
         if self.switched || self.drained {
-            self.switch_back(deck);
+            self.switch_to(deck, 2, |service| self.alive(service));
         }
         let services: Vec<_> = again.into_iter().collect();
         if !services.is_empty() {
@@ -180,11 +187,13 @@ impl<'p> Undo<'p> {
         served.filter(|one| self.was_alive(one)).cloned().collect()
     }
 
-    fn switch_back(&self, deck: &mut Deck) {
+    /// The release before, served by `instances` of each service.
+    fn switch_to(&self, deck: &mut Deck, ahead: u64, instances: impl Fn(&String) -> Vec<Instance>) {
         let found = &self.plan.found;
-        let targets = found.serving.keys().map(|service| (service.clone(), self.alive(service)));
+        let services = found.serving.keys().filter(|_| self.plan.from.is_some());
+        let targets = services.map(|service| (service.clone(), instances(service)));
         deck.push(Action::Switch {
-            generation: found.generation + 2,
+            generation: found.generation + ahead,
             release: self.plan.from,
             targets: targets.filter(|(_, instances)| !instances.is_empty()).collect(),
         });
@@ -230,6 +239,3 @@ impl<'p> Undo<'p> {
 pub fn is_undo(step: &StepId) -> bool {
     step.0.starts_with("undo ") || step.0.starts_with("rescue ")
 }
-
-#[cfg(test)]
-mod tests;

@@ -86,6 +86,3 @@ fn last_good<'r>(
     }
     None
 }
-
-#[cfg(test)]
-mod tests;

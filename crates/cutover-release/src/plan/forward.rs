@@ -231,7 +231,7 @@ impl Forward<'_, '_> {
     /// Proofs: every new instance, and also old ones when what is to be proved has changed.
     fn verify(&mut self, change: &Change<'_>) {
         let Some(sealed) = change.new else { return };
-        let differs = change.old.is_some_and(|old| old.spec_digest() != sealed.spec_digest());
+        let differs = change.old.is_none_or(|old| old.spec_digest() != sealed.spec_digest());
         let kept = change.keep.iter().filter(|_| differs);
         let started = change.starts().filter(|one| !self.is_proven(change, one));
         let proved: Vec<_> = started.chain(kept).collect();

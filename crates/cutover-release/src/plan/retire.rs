@@ -73,6 +73,8 @@ fn mode(aim: &Aim<'_>, change: &Change<'_>, fact: &InstanceFact) -> Option<Stand
     if !aim.moves() || fact.tainted || matches!(fact.state, State::Dead | State::Completed) {
         return None;
     }
+    // Left by a deployment that could not be undone: no release wants it.
+    change.old.filter(|old| old.instance_digest() == fact.instance.spec)?;
     let sealed = change.new.or(change.old)?;
     let in_memory = change.was_routed() && !change.stops_first() && fact.state != State::Stopped;
     match sealed.service.cutover.standby {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use cutover_core::Digest;
 use cutover_release::facts::{Health, InstanceFact, Observed, Routes, State};
-use cutover_release::policy::is_routed;
-use cutover_release::revert::is_undo;
+use cutover_release::policy::{is_job, is_routed, needs};
 use cutover_release::step::Standby;
 use cutover_release::world::Reading;
 use cutover_release::{
@@ -69,6 +68,7 @@ pub(crate) struct FakeWorld {
     /// Do not complain of silence: something was broken from outside.
     pub(crate) broken: bool,
     pub(crate) performed: Vec<StepId>,
+    mixed: bool,
     specs: BTreeMap<(u64, String), Digest>,
 }
 
@@ -83,6 +83,8 @@ impl World for FakeWorld {
         }
         self.fail(&id, When::Before)?;
         let result = self.act(scene, action);
+        // A rescue serves whatever is left, of both releases.
+        self.mixed |= self.routes.generation == scene.plan.found.generation + 3;
         self.performed.push(id.clone());
         self.kill(&id);
         self.watch_requests(scene.releases, &id);
@@ -302,6 +304,7 @@ impl FakeWorld {
         self.routed = self.routes.targets.clone();
         self.routed.retain(|name, _| routed(name));
         self.serving = release;
+        self.mixed = false;
         self.drained.clear();
         Ok(Done::default())
     }
@@ -348,6 +351,16 @@ impl FakeWorld {
             }
         }
         let Some(release) = self.serving.and_then(|number| releases.get(&number)) else { return };
+        for service in self.routed.keys().filter(|service| !self.held.contains(*service)) {
+            let runs = |id: &InstanceId| self.is_up(id);
+            let away = |need: &&&str| {
+                !is_job(need, release)
+                    && !self.routes.targets.get(**need).into_iter().flatten().any(runs)
+            };
+            if let Some(need) = needs(service, release).iter().find(away) {
+                self.complaints.push(format!("after `{id}` `{service}` misses `{need}`"));
+            }
+        }
         for (service, targets) in &self.routed {
             let Some(sealed) = release.services.get(service) else {
                 self.complaints.push(format!("`{service}` is routed and not of the release"));
@@ -359,7 +372,7 @@ impl FakeWorld {
                 let found = self.instances.get(*id);
                 found.is_some_and(|it| it.instance.spec != *spec)
             });
-            if let Some(other) = other.filter(|_| !is_undo(id)) {
+            if let Some(other) = other.filter(|_| !self.mixed) {
                 self.complaints.push(format!("`{other}` serves another release"));
             }
         }

@@ -5,10 +5,15 @@
 //! - `properties`: random apps, faults and crashes.
 
 mod app;
+mod checks;
 mod crashes;
+mod diffs;
 mod fake;
+mod judgements;
 mod ledger;
+mod plans;
 mod properties;
+mod rollbacks;
 mod site;
 mod stories;
 mod story;

@@ -144,7 +144,7 @@ fn numbered(act: &Act, numbers: [u64; 3]) -> Act {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// Nothing fails but the executor: every deployment succeeds in the end.
     #[test]

@@ -25,6 +25,8 @@ stories! {
     pause
     failure_ratio
     crashes_and_resumes
+    stuck
+    stuck_at_a_port
     dead_instances
     errors_after_the_switch
     cancel

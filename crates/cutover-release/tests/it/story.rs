@@ -6,6 +6,7 @@
 //! deploy 1 | rollback [N] | replace [SERVICE] | repair | down | resume | status
 //! plan deploy 1               shows the plan, changes nothing
 //! fail STEP: REASON           that step fails the next time
+//! always fail STEP: REASON    that step fails until `heal`
 //! cancel at STEP
 //! kill INSTANCE [after STEP]
 //! errors RELEASE PERCENT      instances of that release answer with 5xx
@@ -64,6 +65,13 @@ fn command(site: &mut Site, line: &str) {
             let (step, reason) = (step.to_owned(), reason.to_owned());
             site.world.faults.push(Fault::Fail { step, reason, times: 1, when: When::Before });
         }
+        "always" => {
+            let (step, reason) = rest.split_once(": ").expect("fail STEP: REASON");
+            let step = step.strip_prefix("fail ").expect("fail").to_owned();
+            let (reason, times) = (reason.to_owned(), u32::MAX);
+            site.world.faults.push(Fault::Fail { step, reason, times, when: When::Before });
+        }
+        "heal" => site.world.faults.clear(),
         "cancel" => {
             let step = rest.strip_prefix("at ").expect("at STEP").to_owned();
             site.world.faults.push(Fault::Cancel { step });

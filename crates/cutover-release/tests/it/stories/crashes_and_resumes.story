@@ -4,6 +4,9 @@ release
 release
   db image=v2 volume=data
   web image=v2 routes=/ verify=/ after=db
+release
+  db image=v3 volume=data
+  web image=v3 routes=/ verify=/ after=db
 deploy 1
 crash after 5
 deploy 2
@@ -11,25 +14,18 @@ status
 deploy 2
 resume
 status
-crash before 4
+crash after 11
+deploy 3
+status
+kill web-3-1
+resume
+status
+crash before 8
 rollback
+kill web-1-1
 resume
 status
-crash after 9
-deploy 2
-kill web-4-1
-status
-resume
-status
-crash after 7
-deploy 2
-kill web-5-1
-kill db-5-1
-resume
-crash after 9
-fail switch: `web` has no healthy target
-deploy 2
-crash before 4
-resume
+crash after 14
+deploy 3
 status
 resume
