@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::reference::Reference;
-use crate::service::{Deploy, Service, XCutover};
+use crate::service::{Deploy, FileSource, Service, XCutover};
 
 /// An immutable, numbered state of an app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,8 +80,14 @@ impl SealedService {
         self.digest_of(&service)
     }
 
+    /// Over the image, the contents of secrets and configs, and `service` without where those
+    /// contents came from: a project that moved to another folder is still the same.
     fn digest_of(&self, service: &Service) -> Digest {
-        let parts = (service, &self.image, &self.secret_versions, &self.config_versions);
+        let mut service = service.clone();
+        for file in service.secrets.iter_mut().chain(&mut service.configs) {
+            file.from = FileSource::External(file.source.clone());
+        }
+        let parts = (&service, &self.image, &self.secret_versions, &self.config_versions);
         Digest::sha256(&canonical_json(&parts))
     }
 }

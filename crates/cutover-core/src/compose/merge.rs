@@ -170,6 +170,3 @@ fn field(node: &Node, key: &str) -> Option<String> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

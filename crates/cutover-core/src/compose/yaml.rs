@@ -334,6 +334,3 @@ fn merge_tag(tag: Option<&Tag>) -> Option<MergeTag> {
         _ => None,
     }
 }
-
-#[cfg(test)]
-mod tests;

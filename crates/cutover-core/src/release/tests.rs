@@ -66,6 +66,10 @@ fn what_changes_which_digest() {
     let mut renamed = base.clone();
     renamed.image_name = "nginx:2".parse().unwrap();
     assert_eq!(renamed.spec_digest(), base.spec_digest(), "a tag is only a name");
+    let mut moved = sealed("secrets: [password]");
+    let before = moved.spec_digest();
+    moved.service.secrets[0].from = FileSource::File("/elsewhere/pw.txt".to_owned());
+    assert_eq!(moved.spec_digest(), before, "contents count, not where they came from");
     let mut secret = base.clone();
     secret.secret_versions.insert("password".to_owned(), Digest::sha256(b"new"));
     assert_ne!(secret.instance_digest(), base.instance_digest());

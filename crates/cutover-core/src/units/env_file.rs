@@ -1,7 +1,6 @@
 //! Env files: `KEY=value` lines, in docker's dialect (`run --env-file`) and in compose's (`.env`,
 //! `env_file`).
 
-use super::ParseUnitError;
 use crate::compose::interpolate::{Lookup, interpolate};
 
 /// Who wrote the rules.
@@ -208,10 +207,4 @@ fn unescape(value: &str) -> String {
         }
     }
     out
-}
-
-impl From<ParseUnitError> for EnvFileError {
-    fn from(error: ParseUnitError) -> Self {
-        Self { line: 0, message: error.to_string() }
-    }
 }

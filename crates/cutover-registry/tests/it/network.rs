@@ -1,6 +1,9 @@
 //! TLS and proxies.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -67,4 +70,53 @@ fn https_through_a_proxy_that_refuses() {
     ");
     let requests = proxy.requests("registry.test:443");
     assert_eq!(requests[0].method, "CONNECT");
+}
+
+/// A proxy that takes one `CONNECT` after another to `port` of this machine, whatever was asked
+/// for. Says what that was.
+fn tunnels(port: u16, count: usize) -> (u16, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own_port = listener.local_addr().unwrap().port();
+    let thread = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for _ in 0..count {
+            let (client, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(client.try_clone().unwrap());
+            let mut lines = Vec::new();
+            while lines.last().is_none_or(|line| line != "\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                lines.push(line);
+            }
+            asked.push(lines[0].trim().to_owned());
+            let target = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            (&client).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            for (mut from, mut to) in
+                [(client.try_clone().unwrap(), target.try_clone().unwrap()), (target, client)]
+            {
+                // each way ends with its connection
+                std::thread::spawn(move || {
+                    let _ended = std::io::copy(&mut from, &mut to);
+                    to.shutdown(Shutdown::Write).ok();
+                });
+            }
+        }
+        asked
+    });
+    (own_port, thread)
+}
+
+#[test]
+fn https_through_a_tunnel() {
+    let content = Content::image(1);
+    let server = Server::start_with(tls(), move |request| content.answer(request));
+    let (port, proxy) = tunnels(server.port, 1);
+    let mut bench = Bench::new();
+    // one blob at a time needs one connection, which is used for everything
+    bench.options.limits.parallel = 1;
+    bench.options.ca = vec![include_bytes!("testdata/authority.der").to_vec()];
+    bench.options.proxies.https = Some(format!("127.0.0.1:{port}"));
+    bench.pull("registry.test/team/app:1.0").unwrap();
+    assert_eq!(proxy.join().unwrap(), ["CONNECT registry.test:443 HTTP/1.1"]);
+    bench.assert_clean();
 }
