@@ -79,13 +79,21 @@ impl Hierarchy {
         if rustix::fs::mkdir(&group, rustix::fs::Mode::from_raw_mode(0o755)).is_ok() {
             return Ok(());
         }
-        self.hand_down(&self.mount)?;
-        let mut path = self.mount.clone();
+        self.make_parents(name)?;
+        files::make(&group).map(drop)
+    }
+
+    /// Makes what is above a group and hands controllers down to it.
+    pub(super) fn make_parents(&self, name: &str) -> Result<(), CgroupError> {
+        let (group, mut path) = (self.group(name), self.mount.clone());
+        self.hand_down(&path)?;
         for part in [PARENT].into_iter().chain(name.split('/')) {
             path.push(part);
-            if files::make(&path)? && path != group {
-                self.hand_down(&path)?;
+            if path == group {
+                break;
             }
+            files::make(&path)?;
+            self.hand_down(&path)?;
         }
         Ok(())
     }
@@ -109,7 +117,9 @@ impl Hierarchy {
             Version::V1 if path != self.mount && self.controllers.iter().any(|c| c == "cpuset") => {
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     let above = Dir::open(path.parent().unwrap_or(path))?.read(file)?;
-                    dir.write(file, above.trim())?;
+                    if dir.read(file)?.trim().is_empty() {
+                        dir.write(file, above.trim())?;
+                    }
                 }
                 dir.write("cgroup.clone_children", "1")
             }

@@ -97,11 +97,16 @@ pub(super) fn apply(
     hierarchies: &Hierarchies,
     name: &str,
 ) -> Result<(), CgroupError> {
-    let (group, files) = match (hierarchies.v1(write.controller), hierarchies.v2()) {
-        (Some(v1), _) => (v1.group(name), &write.v1),
-        (None, Some(v2)) => (v2.group(name), &write.v2),
+    let (hierarchy, files) = match (hierarchies.v1(write.controller), hierarchies.v2()) {
+        (Some(v1), _) => (v1, &write.v1),
+        (None, Some(v2)) => (v2, &write.v2),
         (None, None) => return missing(write),
     };
+    let group = hierarchy.group(name);
+    if files.iter().any(|(file, _)| !group.join(file).exists()) {
+        // Another process has just made the group above, and has not handed the controllers down yet.
+        hierarchy.make_parents(name)?;
+    }
     let dir = Dir::open(&group)?;
     for (file, value) in files {
         if group.join(file).exists() {

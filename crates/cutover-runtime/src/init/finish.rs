@@ -103,7 +103,7 @@ fn launch(finish: &Finish, socket: BorrowedFd<'_>) -> i32 {
     match finish.launch {
         Launch::Here => become_program(finish, socket),
         Launch::UnderReaper => match clone::fork(false, || become_program(finish, socket)) {
-            Ok(child) => reaper::run(child),
+            Ok(child) => reaper::run(child, finish.parent_death_signal),
             Err(errno) => fail(socket, Failure { step: Step::Fork, index: 0, errno }),
         },
         Launch::Sibling => match clone::fork(true, || become_program(finish, socket)) {
@@ -120,6 +120,10 @@ fn launch(finish: &Finish, socket: BorrowedFd<'_>) -> i32 {
 fn become_program(finish: &Finish, socket: BorrowedFd<'_>) -> i32 {
     if let Err(failure) = settle(finish) {
         return fail(socket, failure);
+    }
+    if finish.parent_death_signal.is_some() && report::parent_is_gone(socket) {
+        // It died before it could be told that its death matters.
+        return 125;
     }
     let errno = execute(finish);
     report::send(socket, &Message::NotExecuted(errno), None);

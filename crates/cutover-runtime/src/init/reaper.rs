@@ -6,10 +6,11 @@ use crate::sys::{process, signals};
 ///
 /// This is a copy of our own process, not a program of the container: it holds no descriptor but the standard
 /// streams, and nobody inside may look into its memory.
-pub(super) fn run(child: i32) -> i32 {
+pub(super) fn run(child: i32, parent_death_signal: Option<i32>) -> i32 {
     signals::block_all();
     signals::default_dispositions();
-    if process::close_from(3).is_err() || process::set_dumpable(false).is_err() {
+    let death = process::set_parent_death_signal(parent_death_signal.unwrap_or(0));
+    if death.is_err() || process::close_from(3).is_err() || process::set_dumpable(false).is_err() {
         return 125;
     }
     let _cosmetic = rustix::thread::set_name(c"init");

@@ -168,6 +168,13 @@ pub(super) fn wait_for_go(socket: BorrowedFd<'_>) -> bool {
     }
 }
 
+/// Child: whether the parent has closed its end.
+pub(super) fn parent_is_gone(socket: BorrowedFd<'_>) -> bool {
+    let mut byte = [0u8; 1];
+    let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+    matches!(rustix::net::recv(socket, &mut byte, flags), Ok((0, _)))
+}
+
 /// Parent: lets the child run its program.
 pub(super) fn go(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::net::send(socket, &[1], SendFlags::NOSIGNAL).map(drop)

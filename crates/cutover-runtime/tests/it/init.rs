@@ -16,7 +16,7 @@ fn check(change: impl FnOnce(&mut Spec), script: &str, expected: &str) {
 
 #[test]
 fn it_is_alone_and_named() {
-    check(|_| (), "echo $$; hostname; pwd; ls /proc | grep -c '^[0-9]*$'", "1\nbox\n/\n3");
+    check(|_| (), "echo $$; hostname; pwd; set -- /proc/[0-9]*; echo $#", "1\nbox\n/\n1");
     check(|spec| spec.hostname = "other".to_owned(), "hostname", "other");
     check(|_| (), "cat /proc/self/cgroup | grep -v ':/$' | wc -l", "0");
 }
@@ -222,5 +222,28 @@ fn many_threads_at_once() {
         .collect();
     for thread in threads {
         thread.join().expect("all containers ran");
+    }
+}
+
+/// The program dies with the thread that made it, also behind the reaper.
+#[test]
+fn it_dies_with_its_parent() {
+    for init in [false, true] {
+        let mut bundle = Bundle::new();
+        bundle.spec.init = init;
+        bundle.spec.parent_death_signal = Some(9);
+        let maker = bundle.spec.clone();
+        let pidfd = std::thread::spawn(move || {
+            let spec = Spec { args: strings(&["sleep", "1000"]), ..maker };
+            let running =
+                init::create(&spec, streams().0).expect("created").start().expect("started");
+            running.pidfd
+        })
+        .join()
+        .expect("maker");
+        let status = cutover_runtime::sys::process::wait(std::os::fd::AsFd::as_fd(&pidfd));
+        assert_eq!(status.expect("waited"), ExitStatus::Signaled(9));
+        let cgroup = cutover_runtime::cgroup::Cgroup::open(&bundle.spec.cgroup).expect("name");
+        cgroup.remove().expect("removed");
     }
 }

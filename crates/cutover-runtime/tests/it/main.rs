@@ -7,3 +7,4 @@ mod init;
 mod limits;
 mod mounts;
 mod terminal;
+mod timing;

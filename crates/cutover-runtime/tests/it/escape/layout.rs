@@ -116,3 +116,34 @@ fn a_directory_that_leads_out() {
     assert_eq!(bundle.sh("echo ran").code, 125);
     canary.is_alive();
 }
+
+/// The same image on Debian's runc 1.1.5 writes links to the host: the probe bites.
+#[test]
+fn the_probe_bites_elsewhere() {
+    let runc = |args: &[&str], dir: &std::path::Path| {
+        std::process::Command::new("runc").args(args).current_dir(dir).output()
+    };
+    let canary = Canary::new();
+    let bundle = Bundle::new();
+    swap(&bundle, "dev", canary.path().join("pts"));
+    fs_err::rename(bundle.image(""), bundle.path("rootfs")).expect("rootfs");
+    let version = runc(&["--version"], &bundle.path(""));
+    if !version.is_ok_and(|output| output.stdout.starts_with(b"runc version 1.1.5")) {
+        println!("SKIPPED: no runc 1.1.5 to try the probe on");
+        return;
+    }
+    assert!(runc(&["spec"], &bundle.path("")).expect("runc").status.success());
+    let path = bundle.path("config.json");
+    let text = fs_err::read_to_string(&path).expect("config");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("config");
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = vec!["/bin/true"].into();
+    let mounts = config["mounts"].as_array_mut().expect("mounts");
+    mounts.retain(|mount| !mount["destination"].as_str().is_some_and(|to| to.starts_with("/dev")));
+    fs_err::write(&path, config.to_string()).expect("config");
+    let state = bundle.path("state");
+    let state = state.to_str().expect("text");
+    let output =
+        runc(&["--root", state, "run", &bundle.spec.cgroup], &bundle.path("")).expect("runc");
+    assert!(canary.path().join("pts/stdout").is_symlink(), "{output:?}");
+}
