@@ -35,6 +35,11 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
+    /// Whether nothing that is written from now on is wanted.
+    pub(crate) fn is_past(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| now > until)
+    }
+
     pub(crate) fn wants(&self, entry: &Entry) -> bool {
         self.since.is_none_or(|since| entry.time >= since)
             && self.until.is_none_or(|until| entry.time <= until)

@@ -6,126 +6,22 @@
 //! check is inherited field by field. `SHELL` does not matter at run time.
 
 mod env;
+mod health;
 mod mounts;
+mod options;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use cutover_core::Digest;
-use cutover_core::oci::{self, Healthcheck};
-use jiff::Timestamp;
-
 use crate::container::{
-    self, CONFIG_VERSION, ContainerConfig, Dns, Id, ImageName, LogConfig, Mount, NetworkMode,
-    ParseIdError, ParseSignalError, Port, Protocol, Resources, RestartPolicy, Security,
+    self, CONFIG_VERSION, ContainerConfig, ImageName, NetworkMode, ParseIdError, ParseSignalError,
+    Port, Protocol, RestartPolicy,
 };
 
 pub use env::DEFAULT_PATH;
 pub(crate) use env::override_env;
-
-/// The image side of [`merge`].
-#[derive(Clone, Debug)]
-pub struct ImageSource<'a> {
-    /// As the user named it.
-    pub name: String,
-    /// Of the manifest.
-    pub digest: Digest,
-    pub config: &'a oci::Config,
-    /// The unpacked layers, topmost first.
-    pub lowers: Vec<PathBuf>,
-}
-
-/// The user's side of [`merge`]: docker's flags as checked values. `None` and empty mean "not
-/// given".
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    pub id: Id,
-    pub created_at: Timestamp,
-    /// `None`: one derived from the id.
-    pub name: Option<String>,
-    /// `Some(vec![])` clears the image's (`--entrypoint ""`).
-    pub entrypoint: Option<Vec<String>>,
-    /// Empty: not given.
-    pub cmd: Vec<String>,
-    /// `KEY=value`; a bare `KEY` removes the variable. Later lines win.
-    pub env: Vec<String>,
-    pub working_dir: Option<String>,
-    pub user: Option<String>,
-    pub hostname: Option<String>,
-    pub domainname: Option<String>,
-    pub terminal: bool,
-    pub stdin: bool,
-    pub mounts: Vec<Mount>,
-    pub shm_size: Option<u64>,
-    pub read_only: bool,
-    pub resources: Resources,
-    pub security: Security,
-    pub network: NetworkMode,
-    pub publish: Vec<Port>,
-    /// Publish every port that the image exposes on a free port of the host (`-P`).
-    pub publish_all: bool,
-    pub extra_hosts: Vec<(String, Option<IpAddr>)>,
-    pub dns: Dns,
-    pub restart: RestartPolicy,
-    pub health: HealthOptions,
-    pub stop_signal: Option<String>,
-    pub stop_timeout: Option<Duration>,
-    pub log: LogConfig,
-    pub auto_remove: bool,
-    pub init: bool,
-    pub labels: BTreeMap<String, String>,
-}
-
-impl RunOptions {
-    /// Options as when no flag is given.
-    pub fn new(id: Id, created_at: Timestamp) -> Self {
-        Self {
-            id,
-            created_at,
-            name: None,
-            entrypoint: None,
-            cmd: Vec::new(),
-            env: Vec::new(),
-            working_dir: None,
-            user: None,
-            hostname: None,
-            domainname: None,
-            terminal: false,
-            stdin: false,
-            mounts: Vec::new(),
-            shm_size: None,
-            read_only: false,
-            resources: Resources::default(),
-            security: Security::default(),
-            network: NetworkMode::default(),
-            publish: Vec::new(),
-            publish_all: false,
-            extra_hosts: Vec::new(),
-            dns: Dns::default(),
-            restart: RestartPolicy::default(),
-            health: HealthOptions::default(),
-            stop_signal: None,
-            stop_timeout: None,
-            log: LogConfig::default(),
-            auto_remove: false,
-            init: false,
-            labels: BTreeMap::new(),
-        }
-    }
-}
-
-/// `--health-*` and compose's `healthcheck`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HealthOptions {
-    /// `--no-healthcheck`, `disable: true`.
-    pub disable: bool,
-    /// Zero and empty fields are inherited from the image.
-    pub check: Option<Healthcheck>,
-}
+pub use options::{HealthOptions, ImageSource, RunOptions};
 
 /// Why an image and options do not make a container.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,7 +102,7 @@ pub fn merge(image: &ImageSource<'_>, options: RunOptions) -> Result<ContainerCo
         extra_hosts: options.extra_hosts,
         dns: options.dns,
         restart: options.restart,
-        healthcheck: healthcheck(image.config.healthcheck.as_ref(), &options.health)?,
+        healthcheck: health::healthcheck(image.config.healthcheck.as_ref(), &options.health)?,
         shell: image.config.shell.clone().unwrap_or_default(),
         stop_signal,
         stop_timeout: options.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
@@ -299,43 +195,4 @@ fn exposed_port(text: &str) -> Option<Port> {
         _ => return None,
     };
     Some(Port { host_ip: None, host_port: 0, container_port: port.parse().ok()?, protocol })
-}
-
-/// Inherits field by field; `NONE` switches off.
-fn healthcheck(
-    image: Option<&Healthcheck>,
-    options: &HealthOptions,
-) -> Result<Option<Healthcheck>, MergeError> {
-    if options.disable {
-        return Ok(None);
-    }
-    let mut check = match (&options.check, image) {
-        (None, None) => return Ok(None),
-        (None, Some(image)) => image.clone(),
-        (Some(own), None) => own.clone(),
-        (Some(own), Some(image)) => inherit(own, image),
-    };
-    let shown = check.test.join(" ");
-    match check.test.first().map(String::as_str) {
-        None | Some("NONE") => return Ok(None),
-        Some("CMD" | "CMD-SHELL") if check.test.len() < 2 => {
-            return Err(MergeError::HealthCommand(shown));
-        }
-        Some("CMD") => {}
-        Some("CMD-SHELL") => check.test.truncate(2),
-        Some(_) => return Err(MergeError::HealthTest(shown)),
-    }
-    Ok(Some(check))
-}
-
-fn inherit(own: &Healthcheck, image: &Healthcheck) -> Healthcheck {
-    let or = |own: u64, image: u64| if own == 0 { image } else { own };
-    Healthcheck {
-        test: if own.test.is_empty() { image.test.clone() } else { own.test.clone() },
-        interval: or(own.interval, image.interval),
-        timeout: or(own.timeout, image.timeout),
-        start_period: or(own.start_period, image.start_period),
-        start_interval: or(own.start_interval, image.start_interval),
-        retries: or(own.retries, image.retries),
-    }
 }

@@ -16,8 +16,10 @@ mod boot;
 mod client;
 mod launch;
 mod network;
+mod poll;
 mod probe;
 pub(crate) mod protocol;
+mod pump;
 mod reap;
 mod requests;
 mod streams;
@@ -43,12 +45,14 @@ pub fn main(mut args: ArgsOs) -> ExitCode {
     match boot::boot(Places { root, run }, &id) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error is the container's `shim.log`.
-            #[expect(clippy::print_stderr, reason = "nobody else is left to tell")]
-            {
-                eprintln!("shim of {id}: {error}");
-            }
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard error, which is the container's `shim.log`, what nobody is there to be told.
+#[expect(clippy::print_stderr, reason = "it is a file, and the only one who listens")]
+fn complain(what: &str) {
+    eprintln!("{} {what}", crate::container::clock::now());
 }

@@ -35,6 +35,8 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Recovered {
     pub name: String,
+    /// One that is removed at its exit (`--rm`).
+    pub removed: bool,
     /// Started again by its restart policy; `Some(Err)` when that failed.
     pub restarted: Option<Result<()>>,
 }
@@ -79,6 +81,7 @@ impl Containers {
     /// All of them, newest first; sets right as [`Containers::get`] does. One that cannot be read
     /// is an error that names its file.
     pub fn list(&self) -> Result<Vec<Summary>> {
+        super::spawn::reap();
         let mut all = Vec::new();
         for id in self.ids()? {
             match self.summary(&id) {
@@ -95,6 +98,7 @@ impl Containers {
     /// For an agent at its start: sets right what a crash or a reboot left, removes what was being
     /// removed, and starts again what its restart policy says.
     pub fn recover(&self) -> Result<Vec<Recovered>> {
+        super::spawn::reap();
         self.finish_removals()?;
         let boot_id = clock::boot_id();
         let mut recovered = Vec::new();
@@ -112,9 +116,13 @@ impl Containers {
             if !starts && !found.interrupted {
                 continue;
             }
-            let name = config.name.clone();
-            let restarted = starts.then(|| self.handle(config).start());
-            recovered.push(Recovered { name, restarted });
+            let (name, removed) = (config.name.clone(), config.auto_remove);
+            let container = self.handle(config);
+            if removed {
+                container.remove(true, true)?;
+            }
+            let restarted = (starts && !removed).then(|| container.start());
+            recovered.push(Recovered { name, removed, restarted });
         }
         Ok(recovered)
     }

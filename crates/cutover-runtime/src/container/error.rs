@@ -24,6 +24,8 @@ pub enum Error {
     Start { name: String, code: i32, reason: String },
     #[error("failed to execute in container `{name}`: {reason}")]
     Exec { name: String, code: i32, reason: String },
+    #[error("container `{name}` cannot {operation}: {reason}")]
+    Refused { name: String, operation: &'static str, reason: String },
     #[error("container `{name}`: its shim did not answer: {reason}")]
     Shim { name: String, reason: String },
     #[error(

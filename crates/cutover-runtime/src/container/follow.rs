@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use jiff::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 use rustix::io::Errno;
 
-use super::Result;
+use super::{Result, clock};
 use crate::logs::{Entry, LogOptions, Reader};
 
 /// Hands entries to `sink`. `shim`: a connection that ends when the log will not grow any more; without
@@ -36,10 +37,18 @@ pub(super) fn follow(
             }
         }
         match &mut growth {
-            Some(growth) if !ended => growth.wait()?,
+            Some(growth) if !ended && !options.is_past(clock::now()) => {
+                growth.wait(options.until.map(|until| left(clock::now(), until)))?;
+            }
             _ => return Ok(()),
         }
     }
+}
+
+fn left(now: Timestamp, until: Timestamp) -> Timespec {
+    // Rounded up, so that it is past when this is over.
+    let seconds = until.duration_since(now).as_secs().max(0) + 1;
+    Timespec { tv_sec: seconds, tv_nsec: 0 }
 }
 
 /// Wakes when a log may have grown.
@@ -69,12 +78,12 @@ impl Growth {
         self.has_ended
     }
 
-    fn wait(&mut self) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Timespec>) -> io::Result<()> {
         let mut fds = [
             PollFd::from_borrowed_fd(self.changes.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.shim.as_fd(), PollFlags::IN),
         ];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

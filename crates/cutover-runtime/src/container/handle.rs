@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,13 +61,13 @@ impl Container {
     /// the container's; its end closes it. `size`: rows and columns of the terminal.
     pub fn start_attached(&self, stdin: bool, size: Option<(u16, u16)>) -> Result<Session> {
         let connection = self.launch(&Request::Start { attach: true, stdin, size })?;
-        Ok(Session::new(connection, stdin, self.config.terminal, Some(self.clone())))
+        Ok(Session::new(connection, stdin, self.config.terminal, self.clone()))
     }
 
     /// Attaches to a running container.
     pub fn attach(&self, stdin: bool) -> Result<Session> {
         let connection = self.ask(&Request::Attach { stdin }, "be attached to")?;
-        Ok(Session::new(connection, stdin, self.config.terminal, Some(self.clone())))
+        Ok(Session::new(connection, stdin, self.config.terminal, self.clone()))
     }
 
     /// Blocks until it is not running; at once when it is not.
@@ -97,8 +96,24 @@ impl Container {
         }
     }
 
-    /// Removes it, with its anonymous volumes if `volumes`. A running one only by `force`.
+    /// Removes it, with its anonymous volumes if `volumes`. A running one only by `force`; then it is also
+    /// fine when it is gone already.
     pub fn remove(&self, force: bool, volumes: bool) -> Result<()> {
+        let mut attempts = if force { 3 } else { 1 };
+        loop {
+            attempts -= 1;
+            let removed = self.try_remove(force, volumes);
+            match removed {
+                // Somebody was starting it at this moment.
+                Err(Error::Status { .. }) if attempts > 0 => {}
+                // As one with `--rm` removes itself.
+                Err(Error::NotFound(_)) if force => return Ok(()),
+                result => return result,
+            }
+        }
+    }
+
+    fn try_remove(&self, force: bool, volumes: bool) -> Result<()> {
         if force && self.state()?.status.is_live() {
             self.stop(Some(Duration::ZERO))?;
         }
@@ -128,7 +143,7 @@ impl Container {
     /// Runs one more process in it. 126 and 127 are [`Error::Exec`].
     pub fn exec(&self, options: &ExecOptions) -> Result<Session> {
         let connection = self.ask(&Request::Exec(options.clone()), "execute a command")?;
-        Ok(Session::new(connection, options.stdin, options.terminal, None))
+        Ok(Session::new(connection, options.stdin, options.terminal, self.clone()).of_exec())
     }
 
     /// Stops all its processes where they are.
@@ -167,7 +182,7 @@ impl Container {
             Ok(Reply::Failed { code, reason }) => {
                 Err(Error::Start { name: self.config.name.clone(), code, reason })
             }
-            Ok(Reply::Refused { reason }) => Err(self.shim_error(reason)),
+            Ok(Reply::Refused { reason }) => Err(self.refused("be started", reason)),
             Err(error) => Err(self.shim_error(self.why_shim_died(&error))),
         }
     }
@@ -179,13 +194,12 @@ impl Container {
             Err(error) => return Err(self.unreachable(operation, &error)?),
         };
         let mut connection = Connection::new(stream);
-        connection.request(request)?;
-        match connection.reply() {
+        match connection.request(request).and_then(|()| connection.reply()) {
             Ok(Reply::Ok) => Ok(connection),
             Ok(Reply::Failed { code, reason }) => {
                 Err(Error::Exec { name: self.config.name.clone(), code, reason })
             }
-            Ok(Reply::Refused { reason }) => Err(self.shim_error(reason)),
+            Ok(Reply::Refused { reason }) => Err(self.refused(operation, reason)),
             // It ended at this moment, or was killed.
             Err(error) => Err(self.unreachable(operation, &error)?),
         }
@@ -223,14 +237,17 @@ impl Container {
         // Sets right what a killed shim left, which frees the lock's meaning.
         self.state()?;
         let end = clock::monotonic() + PATIENCE;
-        lock::lock(&self.paths.lock(), || {
+        let lock = lock::lock(&self.paths.lock(), || {
             let state = files::read_state(&self.paths.state())?;
             match state.status.is_live() || clock::monotonic() >= end {
                 true => Err(self.status_error(&state, operation)),
                 false => Ok(()),
             }
         })
-        .map_err(|error| self.gone(error))
+        .map_err(|error| self.gone(error))?;
+        // Left by a shim that was killed before it had said that the container runs.
+        reconcile::sweep_if_left(&self.places, &self.config);
+        Ok(lock)
     }
 
     fn why_shim_died(&self, error: &io::Error) -> String {
@@ -245,7 +262,11 @@ impl Container {
         Error::Status { name: self.config.name.clone(), status: state.status, operation }
     }
 
-    fn shim_error(&self, reason: String) -> Error {
+    fn refused(&self, operation: &'static str, reason: String) -> Error {
+        Error::Refused { name: self.config.name.clone(), operation, reason }
+    }
+
+    pub(super) fn shim_error(&self, reason: String) -> Error {
         Error::Shim { name: self.config.name.clone(), reason }
     }
 
@@ -269,11 +290,5 @@ fn wait_for_unlock(paths: &Paths) -> Result<()> {
     match held {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
-    }
-}
-
-impl From<Connection> for UnixStream {
-    fn from(connection: Connection) -> Self {
-        connection.into_stream()
     }
 }

@@ -16,7 +16,7 @@ pub enum ParseIdError {
     #[error("`{0}` is not a container id: expected 64 hex digits")]
     Id(String),
     #[error(
-        "`{0}` is not a container name: letters, digits, `_`, `.` and `-` are allowed, beginning with a letter or digit, 2 to 128 in all"
+        "`{0}` is not a name: letters, digits, `_`, `.` and `-` are allowed, beginning with a letter or digit, 2 to 128 in all"
     )]
     Name(String),
 }

@@ -48,6 +48,16 @@ pub(crate) fn reconcile(places: &Places, config: &ContainerConfig) -> Result<Sta
     Ok(state)
 }
 
+/// Removes what a shim left that was killed while it was starting: the state never said `running`. The
+/// caller holds the lock.
+pub(crate) fn sweep_if_left(places: &Places, config: &ContainerConfig) {
+    if Cgroup::open(config.id.as_str()).is_ok_and(|cgroup| cgroup.exists()) {
+        for trouble in sweep(places, config) {
+            tracing::warn!(container = %config.id, trouble, "left behind by a killed shim");
+        }
+    }
+}
+
 /// Kills and removes what is left in the kernel; goes on after an error.
 fn sweep(places: &Places, config: &ContainerConfig) -> Vec<String> {
     let mut trouble = Vec::new();

@@ -1,18 +1,19 @@
 //! [`Session`]: a client attached to a container or to an exec.
 
+mod connection;
 mod detach;
 mod signals;
 mod terminal;
 
 use std::io::{self, Read as _, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::{Container, Error, ExitStatus, Result};
-use crate::shim::protocol::{self, CHUNK, Frames, Kind, Reply, Request, broken};
+use super::{Container, ExitStatus, Result};
+use crate::shim::protocol::{self, CHUNK, Kind};
+pub(super) use connection::Connection;
 use detach::DetachKeys;
 use signals::Signals;
 use terminal::RawMode;
@@ -27,8 +28,9 @@ pub struct Session {
     connection: Connection,
     stdin: bool,
     terminal: bool,
-    /// Who gets forwarded signals; `None` for an exec, as in docker.
-    container: Option<Container>,
+    container: Container,
+    /// Of the container itself; an exec gets no forwarded signals, as in docker.
+    is_main: bool,
 }
 
 /// What a session is connected to on the caller's side.
@@ -63,9 +65,13 @@ impl Session {
         connection: Connection,
         stdin: bool,
         terminal: bool,
-        container: Option<Container>,
+        container: Container,
     ) -> Self {
-        Self { connection, stdin, terminal, container }
+        Self { connection, stdin, terminal, container, is_main: true }
+    }
+
+    pub(super) fn of_exec(self) -> Self {
+        Self { is_main: false, ..self }
     }
 
     /// Leaves the process running and reads no more.
@@ -73,11 +79,12 @@ impl Session {
 
     /// Carries bytes until the process ended and all its output was handed over.
     pub fn run(self, io: SessionIo<'_>) -> Result<Ended> {
-        let raw = match (io.stdin, self.terminal) {
+        // Without stdin its keys go nowhere: then ctrl-c must keep its meaning.
+        let raw = match (io.stdin, self.terminal && self.stdin) {
             (Some(stdin), true) if rustix::termios::isatty(stdin) => Some(RawMode::enter(stdin)?),
             _ => None,
         };
-        let signals = match (&raw, io.forward_signals && self.container.is_some()) {
+        let signals = match (&raw, io.forward_signals && self.is_main) {
             (Some(_), _) => Signals::of_terminal()?,
             (None, true) => Signals::to_forward()?,
             (None, false) => Signals::none()?,
@@ -116,6 +123,10 @@ impl Carrier<'_> {
     fn run(&mut self) -> Result<Ended> {
         self.session.connection.stream.set_nonblocking(true)?;
         let mut buffer = vec![0; CHUNK];
+        // What came together with the answer to the request.
+        if let Some(exit) = self.take_frames()? {
+            return Ok(Ended::Exited(exit));
+        }
         loop {
             let [shim, stdin, signals] = self.wait()?;
             if signals && self.on_signals() {
@@ -166,10 +177,8 @@ impl Carrier<'_> {
             if matches!(signal, 2 | 15) {
                 self.interrupts += 1;
             }
-            if let Some(container) = &self.session.container {
-                // One that ended at this moment is about to say so.
-                drop(container.kill(signal));
-            }
+            // One that ended at this moment is about to say so.
+            drop(self.session.container.kill(signal));
         }
         self.interrupts >= 3
     }
@@ -221,6 +230,10 @@ impl Carrier<'_> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
             Err(_) => return self.lost().map(Some),
         }
+        self.take_frames()
+    }
+
+    fn take_frames(&mut self) -> Result<Option<ExitStatus>> {
         let (mut wrote_out, mut exit) = (false, None);
         while let Some((kind, body)) = self.session.connection.frames.next()? {
             match kind {
@@ -244,9 +257,10 @@ impl Carrier<'_> {
 
     /// The connection ended without an exit status: the shim was killed.
     fn lost(&self) -> Result<ExitStatus> {
-        match &self.session.container {
-            Some(container) => container.wait(),
-            None => Err(Error::Io(broken("nothing more: the container's shim was killed"))),
+        let container = &self.session.container;
+        match self.session.is_main {
+            true => container.wait(),
+            false => Err(container.shim_error("it was killed, with all that ran in it".to_owned())),
         }
     }
 
@@ -256,59 +270,6 @@ impl Carrier<'_> {
             let [a, b] = rows.to_le_bytes();
             let [c, d] = columns.to_le_bytes();
             protocol::put(&mut self.out, Kind::Resize, &[a, b, c, d]);
-        }
-    }
-}
-
-/// One conversation with a shim, blocking.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: UnixStream,
-    frames: Frames,
-}
-
-impl Connection {
-    pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, frames: Frames::default() }
-    }
-
-    pub(super) fn into_stream(self) -> UnixStream {
-        self.stream
-    }
-
-    pub(super) fn request(&mut self, request: &Request) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        protocol::put_json(&mut bytes, Kind::Request, request);
-        self.stream.write_all(&bytes)
-    }
-
-    pub(super) fn reply(&mut self) -> io::Result<Reply> {
-        match self.frame()? {
-            (Kind::Reply, body) => Ok(serde_json::from_slice(&body)?),
-            _ => Err(broken("something before its answer")),
-        }
-    }
-
-    pub(super) fn exit(&mut self) -> io::Result<ExitStatus> {
-        loop {
-            if let (Kind::Exit, body) = self.frame()? {
-                return Ok(serde_json::from_slice(&body)?);
-            }
-        }
-    }
-
-    fn frame(&mut self) -> io::Result<(Kind, Vec<u8>)> {
-        let mut buffer = [0; 4096];
-        loop {
-            if let Some(frame) = self.frames.next()? {
-                return Ok(frame);
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => self.frames.push(&buffer[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
         }
     }
 }

@@ -55,11 +55,6 @@ impl Reader {
         Ok(None)
     }
 
-    /// Whether everything newer is beyond what is wanted.
-    pub fn is_past(&self, entry_time: jiff::Timestamp) -> bool {
-        self.options.until.is_some_and(|until| entry_time > until)
-    }
-
     fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut searched = self.used;
         loop {

@@ -1,7 +1,11 @@
 use std::path::Path;
 
+use cutover_core::Digest;
+use cutover_core::oci::{self, Healthcheck};
+use jiff::Timestamp;
+
 use super::*;
-use crate::container::MountKind;
+use crate::container::{Mount, MountKind};
 
 const ID: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
 
@@ -210,6 +214,6 @@ fn refuses_what_contradicts_itself() {
     );
     insta::assert_snapshot!(
         refused(&|o| o.name = Some("a/b".to_owned())),
-        @"`a/b` is not a container name: letters, digits, `_`, `.` and `-` are allowed, beginning with a letter or digit, 2 to 128 in all"
+        @"`a/b` is not a name: letters, digits, `_`, `.` and `-` are allowed, beginning with a letter or digit, 2 to 128 in all"
     );
 }

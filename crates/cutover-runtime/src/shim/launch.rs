@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use fs_err as fs;
 
 use super::client::{Client, Role};
+use super::complain;
 use super::protocol::{Kind, Reply, Request};
 use super::requests::adopt_console;
 use super::streams::{Streams, Wanted};
@@ -107,7 +108,11 @@ impl Supervisor {
             }
         };
         running.console = running.console.take().or(console);
-        adopt_console(&mut streams, &mut running, self.config.stdin).map_err(io_failure)?;
+        if let Err(error) = adopt_console(&mut streams, &mut running, self.config.stdin) {
+            drop(cgroup.kill_all());
+            self.clean_up_run(&cgroup);
+            return Err(io_failure(error));
+        }
         self.record_running(running.pid);
         let started = clock::monotonic();
         let checks = self.config.healthcheck.as_ref().map(|check| Checks::new(check, started));
@@ -192,11 +197,10 @@ impl Supervisor {
     /// Removes what a run left on the machine. Its state was written and its clients told before.
     pub(super) fn clean_up_run(&mut self, cgroup: &Cgroup) {
         for error in self.leases.release() {
-            tracing::warn!(container = %self.config.id, error, "cannot detach the network");
+            complain(&format!("failed to detach the network: {error}"));
         }
         if let Err(error) = cgroup.remove() {
-            let error = chain(&error);
-            tracing::warn!(container = %self.config.id, error, "cannot remove the control group");
+            complain(&format!("failed to remove the control group: {}", chain(&error)));
         }
     }
 }

@@ -92,8 +92,8 @@ impl Leases {
         let end = clock::monotonic() + PORT_PATIENCE;
         loop {
             match networks.attach(&network, netns, endpoint) {
-                Err(NetError::PortTaken { holder: Holder::Container(id), .. })
-                    if clock::monotonic() < end && has_ended(&places, &id) =>
+                Err(NetError::PortTaken { holder, .. })
+                    if clock::monotonic() < end && is_leaving(&places, &holder) =>
                 {
                     std::thread::sleep(Duration::from_millis(5));
                 }
@@ -154,8 +154,19 @@ fn endpoint(config: &ContainerConfig, attachment: &Attachment, is_first: bool) -
     }
 }
 
-/// Whether the container exists no more or is not running any more.
-fn has_ended(places: &Places, id: &str) -> bool {
-    let Ok(id) = id.parse() else { return false };
-    files::read_state(&places.container(&id).state()).map_or(true, |state| !state.status.is_live())
+/// Whether a port is held by a container that has ended, whose shim is about to let go of it.
+fn is_leaving(places: &Places, holder: &Holder) -> bool {
+    match holder {
+        Holder::Container(id) => id.parse().is_ok_and(|id| {
+            let state = files::read_state(&places.container(&id).state());
+            state.map_or(true, |state| !state.status.is_live())
+        }),
+        // Its lease is gone already, but not the socket that reserved the port.
+        Holder::Process { pid, .. } => {
+            let args = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            args.split(|byte| *byte == 0).nth(1) == Some(b"shim")
+        }
+        // It was gone before it could be looked up.
+        Holder::Unknown => true,
+    }
 }

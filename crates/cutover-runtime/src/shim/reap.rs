@@ -166,7 +166,7 @@ impl Supervisor {
         if self.config.auto_remove
             && let Err(error) = remove::remove_directory(&self.places, &self.config, true)
         {
-            tracing::warn!(container = %self.config.id, %error, "cannot remove the container");
+            super::complain(&format!("failed to remove the container: {error}"));
         }
         self.lock = None;
     }

@@ -52,8 +52,9 @@ impl Supervisor {
     pub(super) fn drop_client(&mut self, id: u32) {
         let Some(client) = self.clients.remove(&id) else { return };
         match client.role {
-            // As docker's `-i`: whoever gave the input is gone, so the input ends.
-            Role::Attached { stdin: true, .. } => self.end_input(),
+            // As docker's: the input of a foreground program ends with its client; one that runs in the
+            // background keeps it for the next client.
+            Role::Attached { stdin: true, starter: true } => self.end_input(),
             Role::Exec(exec) => {
                 if let Some(exec) = self.execs.get_mut(&exec) {
                     exec.client = None;
@@ -79,6 +80,7 @@ impl Supervisor {
                     self.refuse(id, &format!("the shim does not know this request: {error}"));
                 }
             },
+            (Kind::StdinEnd, Role::Attached { starter: false, .. }) => {}
             (Kind::Stdin | Kind::StdinEnd | Kind::Resize, Role::Attached { stdin, .. }) => {
                 let Some(run) = &mut self.run else { return };
                 on_input(&mut run.streams, kind, body, stdin);

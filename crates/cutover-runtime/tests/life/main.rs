@@ -4,12 +4,15 @@
 //! argument, which must be seen before anything else happens.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test harness talks")]
+#![expect(clippy::unwrap_used, reason = "all of it is tests")]
 
 mod exits;
+mod figures;
 mod harness;
 mod logs;
 mod mounts;
 mod network;
+mod once;
 mod recovery;
 mod restarts;
 mod sessions;
@@ -24,11 +27,16 @@ fn main() -> ExitCode {
         cutover_runtime::sys::own_exe::accept_unprotected();
         return cutover_runtime::shim::main(args);
     }
+    if std::env::args().nth(1).as_deref() == Some(recovery::CREATOR) {
+        return recovery::creator(std::env::args().skip(2).collect());
+    }
     let suites = [
         exits::TESTS,
+        figures::TESTS,
         logs::TESTS,
         mounts::TESTS,
         network::TESTS,
+        once::TESTS,
         recovery::TESTS,
         restarts::TESTS,
         sessions::TESTS,

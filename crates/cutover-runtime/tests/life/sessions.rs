@@ -1,13 +1,19 @@
 //! Attached clients, stdin, terminals and execs.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use cutover_runtime::container::{Ended, Error, ExecOptions, SessionIo, Status};
+use cutover_runtime::container::{
+    DOCKER_DETACH_KEYS, Ended, Error, ExecOptions, SessionIo, Status,
+};
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::tcgetattr;
 
 use crate::tests;
 use crate::world::{World, await_line, collect, exec, exited, input};
 
-tests![sessions: stdin, large_output, terminal, execs, exec_failures, late_attach, pause, probes];
+tests![sessions: stdin, large_output, terminal, execs, exec_failures, forwarded_signals, detach_keys, late_attach, pause, ends_are_told];
 
 fn stdin() {
     let Some(world) = World::new() else { return };
@@ -126,6 +132,73 @@ fn late_attach() {
     assert!(matches!(container.attach(false), Err(Error::Status { .. })));
 }
 
+/// What the caller gets, the container gets.
+fn forwarded_signals() {
+    let Some(world) = World::new() else { return };
+    let script = "trap 'exit 12' USR1; echo ready; while :; do sleep 0.05; done";
+    let container = world.create(world.options(script));
+    let session = container.start_attached(false, None).unwrap();
+    // The first output is carried when the handlers are in place: before, it would be our own end.
+    let (told, tell) = rustix::pipe::pipe().unwrap();
+    let sender = std::thread::spawn(move || {
+        let mut byte = [0];
+        rustix::io::read(told, &mut byte).unwrap();
+        kill_process(getpid(), Signal::USR1).unwrap();
+    });
+    let ended = session
+        .run(SessionIo {
+            stdin: None,
+            stdout: &mut std::fs::File::from(tell),
+            stderr: &mut std::io::sink(),
+            forward_signals: true,
+            detach_keys: Vec::new(),
+        })
+        .unwrap();
+    sender.join().unwrap();
+    assert_eq!(ended, exited(12));
+}
+
+fn detach_keys() {
+    let Some(world) = World::new() else { return };
+    let mut options = world.options("echo ready; cat");
+    options.terminal = true;
+    options.stdin = true;
+    let container = world.create(options);
+    let typist = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    unlockpt(&typist).unwrap();
+    let terminal = ioctl_tiocgptpeer(&typist, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let before = tcgetattr(&terminal).unwrap();
+    let session = container.start_attached(true, None).unwrap();
+    let typed = std::thread::spawn(move || {
+        // The echo of a raw terminal is the container's: when it comes, the mode has changed.
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while !seen.ends_with(b"ready") {
+            rustix::io::read(&typist, &mut byte).unwrap();
+            seen.extend(byte);
+        }
+        // Ctrl-p alone is not yet a wish to leave.
+        rustix::io::write(&typist, b"ab\x10c\n\x10\x11").unwrap();
+        typist
+    });
+    let ended = session
+        .run(SessionIo {
+            stdin: Some(terminal.as_fd()),
+            stdout: &mut std::fs::File::from(terminal.try_clone().unwrap()),
+            stderr: &mut std::io::sink(),
+            forward_signals: true,
+            detach_keys: DOCKER_DETACH_KEYS.to_vec(),
+        })
+        .unwrap();
+    assert_eq!(ended, Ended::Detached);
+    drop(typed.join().unwrap());
+    let after = tcgetattr(&terminal);
+    // Its other end is closed by now, and it was put back before.
+    assert!(after.is_err() || after.unwrap().local_modes == before.local_modes);
+    assert_eq!(container.state().unwrap().status, Status::Running);
+    await_line(&container, "ab\u{10}c");
+}
+
 fn pause() {
     let Some(world) = World::new() else { return };
     let container = world.start(world.options("while :; do echo tick; sleep 0.01; done"));
@@ -142,8 +215,8 @@ fn pause() {
     assert_eq!(container.state().unwrap().status, Status::Exited);
 }
 
-/// A client that takes nothing must stop neither the container nor other clients for good.
-fn probes() {
+/// Everyone who waits in whatever way hears of the end, with the signal.
+fn ends_are_told() {
     let Some(world) = World::new() else { return };
     let container = world.start(world.options("echo ready; sleep 1000"));
     await_line(&container, "ready");

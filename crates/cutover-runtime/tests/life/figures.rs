@@ -1,0 +1,20 @@
+//! What a shim costs.
+
+use fs_err as fs;
+
+use crate::tests;
+use crate::world::{World, await_line};
+
+tests![figures: shim_is_small];
+
+/// The figure to reach is 4 MiB for the release binary; this executable is larger than that one's share.
+fn shim_is_small() {
+    let Some(world) = World::new() else { return };
+    let container = world.start(world.options("seq 1 20000; echo ready; sleep 1000"));
+    await_line(&container, "ready");
+    let shim = container.state().unwrap().shim_pid.unwrap();
+    let rollup = fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    let kib: u32 = pss.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 4 << 10, "{rollup}");
+}
