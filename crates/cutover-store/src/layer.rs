@@ -1,4 +1,4 @@
-//! Layers between their two forms: a tar ([`unpack`], [`pack`]) and an overlayfs directory.
+//! Layers between their two forms: a tar ([`mod@unpack`], [`mod@pack`]) and an overlayfs directory.
 
 mod attributes;
 mod lower;

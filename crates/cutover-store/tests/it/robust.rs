@@ -214,3 +214,68 @@ fn a_full_disk_names_the_place_and_leaves_nothing() {
     assert_eq!(left.len(), before + locks, "{left:?}");
     store.blobs().put(&noise[..1000]).unwrap();
 }
+
+/// Not a test: what `a_kill_at_any_moment_leaves_a_sound_store` kills. Works in its current
+/// directory.
+#[test]
+#[ignore = "run by another test"]
+fn victim() {
+    let store = Store::open("store").unwrap();
+    for round in 0.. {
+        let archive = fs_err::File::open("in.tar").unwrap();
+        let loaded = archive::load(&store, archive).unwrap();
+        let image = store.images().resolve(loaded[0].digest.as_str()).unwrap().unwrap();
+        store.snapshots().ensure(&image, &mut |_| {}).unwrap();
+        let draft = store.snapshots().draft(&image.chain_ids).unwrap();
+        fs_err::write(draft.upper.join("round"), format!("{round}")).unwrap();
+        let layer = draft.commit("").unwrap();
+        let mut layers = image.manifest.layers.clone();
+        layers.push(Descriptor::new(media_type::OCI_LAYER, layer.diff_id.clone(), layer.size));
+        let diff_ids = [image.config.rootfs.diff_ids.clone(), vec![layer.diff_id]].concat();
+        let built = image_of(&store, layers, diff_ids, "x");
+        store.images().tag(&"built".parse().unwrap(), &built.digest).unwrap();
+        store.images().untag(loaded[0].reference.as_ref().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_a_sound_store() {
+    let fixture = fixture();
+    let store = &fixture.store;
+    let text = "text ".repeat(100_000);
+    let layers: Vec<_> = (0..3).map(|n| Tar::new().file(&format!("f{n}"), &text).build()).collect();
+    let layers: Vec<_> = layers.iter().map(Vec::as_slice).collect();
+    let sample = image(store, &layers, "x");
+    let name: cutover_core::Reference = "app".parse().unwrap();
+    let file = fs_err::File::create(fixture.path("in.tar")).unwrap();
+    let named = [(sample, vec![name.clone()])];
+    archive::save_images(store, &named, archive::Format::Both, file).unwrap();
+    let nothing = || Ok(cutover_store::Keep::default());
+    for round in 0..12 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "robust::victim", "--ignored"])
+            .current_dir(fixture.dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Another number of steps each time.
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() <= round {
+            seen.extend(fixture.leftovers());
+            assert!(child.try_wait().unwrap().is_none(), "the victim must go on until killed");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let (records, errors) = store.images().list().unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
+        for digest in store.blobs().list().unwrap() {
+            store.blobs().verify(&digest).unwrap();
+        }
+        for record in records {
+            store.snapshots().ensure(&record.image, &mut |_| {}).unwrap();
+        }
+        store.gc(&nothing).unwrap();
+        assert_eq!(fixture.leftovers(), Vec::<String>::new(), "nobody holds a lease any more");
+    }
+}
