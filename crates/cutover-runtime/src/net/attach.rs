@@ -172,6 +172,7 @@ impl Networks {
         let route = lease.default_route.then_some(network.gateway);
         inside
             .configure_inside(&lease.interface, lease.ip, &network.subnet, route)
+            .and_then(|()| inside.await_carrier(&lease.interface))
             .map_err(NetError::kernel(what()))?;
         self.with_links(what(), |links| {
             links.await_carrier(&lease.link)?;
