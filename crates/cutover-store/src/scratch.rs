@@ -113,7 +113,7 @@ mod tests {
         let top = dir.path().join("top");
         fs_err::create_dir(&top).unwrap();
         let mut at = open_dir(CWD, top.as_os_str().as_bytes()).unwrap();
-        for _ in 0..1500 {
+        for _ in 0..1100 {
             rustix::fs::mkdirat(&at, "a", Mode::RWXU).unwrap();
             rustix::fs::mkdirat(&at, "empty", Mode::RWXU).unwrap();
             at = open_dir(at.as_fd(), b"a").unwrap();
