@@ -1,5 +1,5 @@
 //! [`execute`]: the one loop that acts. It makes no choices: what comes next is in the plan, what
-//! a failure means is asked of [`judge`](crate::judge), how to go back of
+//! a failure means is asked of [`judge`], how to go back of
 //! [`revert`](mod@crate::revert).
 //!
 //! Each step is recorded before it acts and after; the end of one and the start of the next are
@@ -41,7 +41,7 @@ pub enum ExecuteError {
 }
 
 /// Carries the deployment to its end and returns its outcome, which is recorded; `None` when it
-/// was told to shut down, and is left as it is for [`resume`](crate::resume).
+/// was told to shut down, and is left as it is for [`resume`](fn@crate::resume).
 pub fn execute(
     attempt: Attempt<'_>,
     world: &mut dyn World,
@@ -57,12 +57,9 @@ pub fn execute(
         Course::Forward => run.forward()?,
         Course::Revert(failure) => run.turn_back(failure)?,
     };
-    let outcome = match end {
-        End::Outcome(outcome) => outcome,
-        End::Suspended => {
-            run.flush()?;
-            return Ok(None);
-        }
+    let Some(outcome) = end else {
+        run.flush()?;
+        return Ok(None);
     };
     run.record(&[Entry::Ended { at: run.world.now(), outcome: &outcome }])?;
     Ok(Some(outcome))
@@ -75,10 +72,8 @@ impl<'a> Attempt<'a> {
     }
 }
 
-enum End {
-    Outcome(Outcome),
-    Suspended,
-}
+/// `None`: told to shut down.
+type End = Option<Outcome>;
 
 /// How a step ended.
 enum Ended {
@@ -106,7 +101,7 @@ impl<'a> Run<'a, '_> {
             }
             match self.step(step)? {
                 Ended::Well => {}
-                Ended::Suspended => return Ok(End::Suspended),
+                Ended::Suspended => return Ok(None),
                 Ended::Cancelled => return self.turn_back(Failure::because("cancelled")),
                 Ended::Badly(error) => {
                     let failure = self.failure(step, &error);
@@ -115,7 +110,7 @@ impl<'a> Run<'a, '_> {
                         Verdict::Pause => {
                             self.fail(step, &error, false)?;
                             let serving = self.serving();
-                            return Ok(End::Outcome(Outcome::Paused { failure, serving }));
+                            return Ok(Some(Outcome::Paused { failure, serving }));
                         }
                         Verdict::Revert => {
                             let at = self.world.now();
@@ -131,7 +126,7 @@ impl<'a> Run<'a, '_> {
             }
         }
         let cleaning = &plan.steps[plan.point_of_no_return()..];
-        Ok(End::Outcome(Outcome::Succeeded { left: self.left(cleaning) }))
+        Ok(Some(Outcome::Succeeded { left: self.left(cleaning) }))
     }
 
     /// Undoes the deployment.
@@ -156,7 +151,7 @@ impl<'a> Run<'a, '_> {
             }
             match ended {
                 Ended::Well => {}
-                Ended::Suspended | Ended::Cancelled => return Ok(End::Suspended),
+                Ended::Suspended | Ended::Cancelled => return Ok(None),
                 Ended::Badly(error) if critical => {
                     let second = Failure::at(step, &error);
                     return self.rescue(failure, second);
@@ -165,17 +160,17 @@ impl<'a> Run<'a, '_> {
             }
         }
         let left = self.left(&undo.steps[undo.critical..]);
-        Ok(End::Outcome(Outcome::Reverted { failure, left }))
+        Ok(Some(Outcome::Reverted { failure, left }))
     }
 
     fn rescue(&mut self, failure: Failure, second: Failure) -> Result<End, JournalError> {
         for step in &rescue(self.scene.plan, &self.progress) {
             if matches!(self.undo(step, false)?, Ended::Suspended) {
-                return Ok(End::Suspended);
+                return Ok(None);
             }
         }
         let serving = self.serving();
-        Ok(End::Outcome(Outcome::Stuck { failure, revert: second, serving }))
+        Ok(Some(Outcome::Stuck { failure, revert: second, serving }))
     }
 
     /// One step of a revert. A failure of clean-up is done with; a critical step that failed is

@@ -30,6 +30,9 @@ pub fn intro(plan: &Plan, releases: &Releases) -> Vec<String> {
     let app = &plan.app;
     let title = match (plan.kind, plan.from, plan.to) {
         (Kind::Deploy, None, Some(to)) => format!("deploy `{app}` release {to}{}", digest(to)),
+        (Kind::Deploy, Some(from), Some(to)) if from == to => {
+            format!("deploy `{app}` release {to}{} again", digest(to))
+        }
         (Kind::Deploy, Some(from), Some(to)) => {
             format!("deploy `{app}` release {to}{} in place of release {from}", digest(to))
         }
@@ -186,6 +189,7 @@ pub fn outcome(plan: &Plan, releases: &Releases, outcome: &Outcome, serving: Opt
                 let service = revert.service.as_ref().filter(|it_| it.services.contains_key(*it_));
                 service.map(|service| format!("; see `cutover logs {service}`"))
             });
+            let serves = serves.replace(" still ", " ");
             let hint = format!("{serves}, but may be degraded{}", logs.unwrap_or_default());
             Told { lines, hint: Some(hint) }
         }

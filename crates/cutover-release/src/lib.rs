@@ -12,7 +12,7 @@
 //! record of it all ([`ledger`]).
 //!
 //! Refuses: to know containers, proxies or images. Whatever touches the machine is an
-//! [`Action`](step::Action) that a [`World`] performs. Only `execute` (through `World` and
+//! [`Action`] that a [`World`] performs. Only `execute` (through `World` and
 //! `Journal`) and the ledger do I/O; nothing reads a clock or draws randomness.
 //!
 //! **An instance is of a spec, not of a release.** A running instance belongs to every release

@@ -148,17 +148,11 @@ pub fn job_key(sealed: &SealedService) -> Digest {
 /// How long a new instance may take to become healthy: long enough for its own healthcheck to
 /// call it unhealthy, so that the reason shown is the check's and not a timeout.
 pub fn health_timeout(service: &Service) -> Duration {
+    let Some(check) = &service.healthcheck else { return MIN_HEALTH_TIMEOUT };
     let docker = Duration::from_secs(30);
-    let (start, interval, timeout, retries) =
-        service.healthcheck.as_ref().map_or((Duration::ZERO, docker, docker, 3), |check| {
-            (
-                check.start_period.unwrap_or_default(),
-                check.interval.unwrap_or(docker),
-                check.timeout.unwrap_or(docker),
-                check.retries.unwrap_or(3),
-            )
-        });
-    let checks = interval.saturating_add(timeout).saturating_mul(retries.max(1));
+    let once = check.interval.unwrap_or(docker).saturating_add(check.timeout.unwrap_or(docker));
+    let checks = once.saturating_mul(check.retries.unwrap_or(3).max(1));
     let margin = Duration::from_secs(10);
+    let start = check.start_period.unwrap_or_default();
     start.saturating_add(checks).saturating_add(margin).max(MIN_HEALTH_TIMEOUT)
 }

@@ -74,10 +74,9 @@ fn last_good<'r>(
         if !well {
             continue;
         }
-        if let Some(release) = deployment.to.filter(|number| !left.contains(number)) {
-            if let Some(release) = releases.get(&release) {
-                return Some(release);
-            }
+        let to = deployment.to.filter(|number| !left.contains(number));
+        if let Some(release) = to.and_then(|number| releases.get(&number)) {
+            return Some(release);
         }
         // To a newer release by its number is a rollback in kind only.
         if deployment.kind == Kind::Rollback && deployment.to < deployment.from {

@@ -68,7 +68,8 @@ pub enum Action {
     /// Wait until the instance is healthy: its healthcheck says healthy and, for a routed service,
     /// the proxy's own probe of *this address* succeeds (asked with the instance's identity). With
     /// neither, that it is still running one second after its start. Fails at once when the
-    /// container ends or its healthcheck turns unhealthy, and after `timeout` (from this call).
+    /// container ends or its healthcheck turns unhealthy, and after `timeout` (from this call, and
+    /// longer by the start period of a healthcheck that only the image has).
     /// Evidence: status, headers, last health output, last log lines.
     AwaitHealthy { instance: Instance, timeout: Duration },
     /// Wait until the instance ends with 0: a job, a service that others wait for with

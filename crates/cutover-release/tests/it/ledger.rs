@@ -196,7 +196,7 @@ fn taints_are_kept() {
         at: NOW,
     };
     ledger.taint(owner, "shop", &taint).unwrap();
-    assert_eq!(ledger.taints("shop").unwrap(), [taint.clone()]);
+    assert_eq!(ledger.taints("shop").unwrap().first(), Some(&taint));
     assert!(ledger.tainted("shop").unwrap().contains(&taint.instance));
     assert!(ledger.tainted("blog").unwrap().is_empty());
 }

@@ -4,6 +4,8 @@
 //! - `crashes`: every scenario, interrupted at every step, in every way, and resumed;
 //! - `properties`: random apps, faults and crashes.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails is a test that panics")]
+
 mod app;
 mod checks;
 mod crashes;

@@ -90,8 +90,8 @@ impl Site {
         let plan = self.plan(wish)?;
         let begin = Begin { plan: &plan, who: "test", reason: "", at: self.world.clock };
         self.ledger.begin(self.owner, &begin).map_err(|error| error.to_string())?;
-        self.said.extend(explain::intro(&plan, &self.facts().releases));
         let facts = self.facts();
+        self.said.extend(explain::intro(&plan, &facts.releases));
         let attempt = Attempt::new(&plan, &facts.releases);
         Ok(self.carry_out(attempt))
     }
