@@ -12,7 +12,7 @@ use crate::BuildError;
 use crate::ignore::{self, Ignore};
 use crate::tree::{Tree, TreeError};
 
-pub(crate) use dockerfile::{Found, find};
+pub(crate) use dockerfile::find;
 pub(crate) use visible::Visible;
 
 /// An opened context.

@@ -49,6 +49,11 @@ pub enum BuildError {
     Ignore { path: PathBuf, problem: String },
     #[error("{file}: {problem}")]
     Target { problem: String, file: Arc<str>, hint: Option<String> },
+    /// BuildKit also takes a context or a stage here.
+    #[error(
+        "SOURCE_DATE_EPOCH `{text}` is not a number of seconds, and nothing else is supported yet"
+    )]
+    Epoch { text: String },
     #[error("failed to {operation}")]
     Io {
         operation: &'static str,

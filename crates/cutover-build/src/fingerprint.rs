@@ -126,7 +126,7 @@ fn of_item(
             fingerprint.field("content", digest.as_str());
         }
         Kind::Link => {
-            fingerprint.field("target", from.tree.link(&item.path)?.as_os_str().as_bytes())
+            fingerprint.field("target", from.tree.link(&item.path)?.as_os_str().as_bytes());
         }
         Kind::Char | Kind::Block => fingerprint.number("device", meta.rdev),
         Kind::Dir => {

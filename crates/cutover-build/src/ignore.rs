@@ -70,10 +70,6 @@ impl Ignore {
         Ok(Self { patterns: compiled.collect::<Result<_, _>>()? })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
     /// Whether anything below an ignored directory may be re-included.
     pub(crate) fn re_includes(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.includes)
@@ -102,7 +98,8 @@ impl Ignore {
     }
 
     /// Whether `path` is ignored, looked at alone.
-    pub(crate) fn ignores(&self, path: &str) -> bool {
+    #[cfg(test)]
+    fn ignores(&self, path: &str) -> bool {
         self.matches(path, &Matched::default()).0
     }
 }

@@ -42,11 +42,6 @@ pub(crate) fn destination(parent: &str, path: &str) -> String {
     joined
 }
 
-/// Last component, or nothing for the root.
-pub(crate) fn base(path: &str) -> &str {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

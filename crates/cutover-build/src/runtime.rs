@@ -10,7 +10,6 @@ mod output;
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use cutover_runtime::container::run_once;
 use cutover_runtime::init::{Created, Io, StartError};
@@ -28,9 +27,9 @@ pub use leftovers::is_running_build;
 /// `cutover_runtime::sys::own_exe::ensure` comes first thing in `main`.
 #[derive(Debug)]
 pub struct RuntimeRunner {
-    run_dir: PathBuf,
+    scratch: PathBuf,
+    marks: PathBuf,
     networks: Networks,
-    steps: AtomicU64,
 }
 
 /// Why a step's container did not come up.
@@ -40,22 +39,19 @@ enum Failure {
     Start(#[from] StartError),
     #[error("failed to connect the step to the network")]
     Network(#[from] NetError),
+    #[error("failed to make a scratch file for the step")]
+    Scratch(#[source] std::io::Error),
     #[error("failed to write `/etc/{0}` of the step")]
     Etc(&'static str, #[source] std::io::Error),
 }
 
 impl RuntimeRunner {
-    /// `root` and `run` are the directories that `networks` was opened with.
+    /// `root` is the store's, for scratch files; `run` is for what a reboot ends too. Removes what
+    /// killed builds left.
     pub fn new(root: &Path, run: &Path, networks: Networks) -> Self {
-        let _root_is_in_networks = root;
-        leftovers::remove(&networks);
-        Self { run_dir: run.to_owned(), networks, steps: AtomicU64::new(0) }
-    }
-
-    /// A name that no other step of a living build has.
-    fn name(&self) -> String {
-        let number = self.steps.fetch_add(1, Ordering::Relaxed);
-        leftovers::name(number)
+        let marks = run.join("builds");
+        leftovers::remove(&marks, &networks);
+        Self { scratch: root.join("tmp"), marks, networks }
     }
 
     fn attach(
@@ -90,9 +86,10 @@ impl RuntimeRunner {
 
     /// Runs the container to its end; on the thread that it dies with.
     fn contain(&self, step: &RunStep, io: Io) -> Result<i32, Failure> {
-        let name = self.name();
-        let etc = tempfile::Builder::new().prefix("build-").tempdir_in(&self.run_dir);
-        let etc = etc.map_err(|error| Failure::Etc("hosts", error))?;
+        let name = leftovers::name();
+        let _mark = leftovers::Mark::new(&self.marks, &name).map_err(Failure::Scratch)?;
+        let etc = tempfile::Builder::new().prefix("etc-").tempdir_in(&self.scratch);
+        let etc = etc.map_err(Failure::Scratch)?;
         let spec = to_spec(step, &name, etc.path())?;
         let mut attached = None;
         let ended = run_once(&spec, io, |created| {

@@ -2,7 +2,7 @@
 //! flat list. The list is made once; the cache key is its digest and the copy follows it, so what
 //! was looked at is what is copied.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::context::Visible;
 use crate::glob::Glob;
@@ -132,6 +132,10 @@ impl From<'_> {
             return Ok(());
         }
         let path = crate::path::absolute(&source.path, include);
+        if include.is_empty() {
+            // `--parents` of nothing below the pivot.
+            return Err(self.not_found(&path));
+        }
         let followed = self.resolve(Path::new(&path))?;
         match self.meta(&followed)? {
             Some(_) => Ok(()),
@@ -225,11 +229,6 @@ impl Walk<'_> {
         }
         Ok(any)
     }
-}
-
-/// Whether a path stays below its root as text; archives are asked this.
-pub(crate) fn is_inside(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 impl Item {

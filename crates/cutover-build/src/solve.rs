@@ -17,6 +17,7 @@ use cutover_core::oci::{Descriptor, Platform};
 
 use crate::cache::{Cache, Files};
 use crate::context::{self, Context};
+use crate::dockerfile::expand::Variables as _;
 use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Lines};
 use crate::error::boxed;
 use crate::graph::{Base, From, Graph, GraphError};
@@ -48,6 +49,7 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
             None => BuildError::Target { problem, file: found.name.as_str().into(), hint },
         },
     )?;
+    let epoch = epoch(options, &shared)?;
     let _lease = world.store.lease().map_err(boxed("lock the store"))?;
     let cache = Cache::open(&options.root).map_err(boxed("open the build cache"))?;
     let mut solver = Solver {
@@ -58,6 +60,7 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
         shared: &shared,
         cache,
         target,
+        epoch,
         place: &at,
         dockerfile: found.path.clone(),
         context: None,
@@ -88,6 +91,21 @@ fn shared<'a>(
         .map_err(|(instruction, error)| (instruction, error.to_string()))?;
     let proxies = vars::proxies(&build_args);
     Ok(Shared { escape: file.escape, globals, build_args, proxies })
+}
+
+/// SOURCE_DATE_EPOCH: as a build argument, as a global ARG, or of the caller's environment.
+fn epoch(options: &BuildOptions, shared: &Shared) -> Result<Option<i64>, BuildError> {
+    match shared
+        .globals
+        .get("SOURCE_DATE_EPOCH")
+        .or_else(|| shared.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str))
+    {
+        None | Some("") => Ok(options.source_date_epoch),
+        Some(text) => match text.parse() {
+            Ok(epoch) => Ok(Some(epoch)),
+            Err(_) => Err(BuildError::Epoch { text: text.to_owned() }),
+        },
+    }
 }
 
 /// Build arguments that no ARG of the file takes.
@@ -146,6 +164,8 @@ struct Solver<'a> {
     shared: &'a Shared,
     cache: Cache,
     target: Platform,
+    /// SOURCE_DATE_EPOCH.
+    epoch: Option<i64>,
     place: &'a dyn Fn(Lines) -> Place,
     /// The Dockerfile on disk, for its `.dockerignore`.
     dockerfile: Option<PathBuf>,

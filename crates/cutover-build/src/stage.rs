@@ -100,8 +100,9 @@ impl Stage {
             let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
             self.vars.set(name, value);
         }
-        if !self.image.config.working_dir.is_empty() {
-            self.image.config.working_dir = path::absolute("/", &self.image.config.working_dir);
+        let working_dir = &mut self.image.config.working_dir;
+        if !working_dir.is_empty() && !working_dir.starts_with('/') {
+            *working_dir = path::absolute("/", working_dir);
         }
     }
 
@@ -319,7 +320,11 @@ impl Stage {
 
     fn workdir(&mut self, dir: &str, shared: &Shared) -> Result<Option<Op>, StageError> {
         let dir = self.expand(dir, shared)?;
-        let dir = path::absolute(&self.image.config.working_dir, &dir);
+        // An absolute one stays as it is written, `/tmp/` too: so does BuildKit.
+        let dir = match dir.starts_with('/') {
+            true => dir,
+            false => path::absolute(&self.image.config.working_dir, &dir),
+        };
         self.image.config.working_dir.clone_from(&dir);
         let is_root = dir == "/";
         self.commit(format!("WORKDIR {dir}"), is_root);

@@ -45,10 +45,6 @@ impl TreeError {
         let path = path.to_owned();
         move |source| Self { action, path, source: source.into() }
     }
-
-    pub(crate) fn kind(&self) -> io::ErrorKind {
-        self.source.kind()
-    }
 }
 
 /// Symlinks are followed within the root only where a caller says so.

@@ -31,6 +31,7 @@ impl Visible {
         self.hidden.iter().any(|hidden| path.starts_with(hidden))
     }
 
+    #[cfg(test)]
     pub(crate) fn paths(&self) -> impl Iterator<Item = (&Path, &Meta)> {
         self.files.iter().map(|(path, meta)| (path.as_path(), meta))
     }

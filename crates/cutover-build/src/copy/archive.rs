@@ -9,8 +9,6 @@ pub(crate) enum ArchiveError {
     Compression { name: String, format: &'static str },
     #[error("archive `{name}` cannot be read")]
     Read { name: String, source: io::Error },
-    #[error("archive `{name}`: `{entry}` leads out of the destination")]
-    Outside { name: String, entry: String },
     #[error("archive `{name}` has more than {limit} {what}")]
     Limit { name: String, limit: u64, what: &'static str },
 }

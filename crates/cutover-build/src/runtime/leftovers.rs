@@ -1,12 +1,20 @@
 //! Names of build steps, and what killed builds left under such names.
 
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use cutover_runtime::cgroup::Cgroup;
-use cutover_runtime::net::{DEFAULT_NETWORK, Networks};
+use cutover_runtime::net::Networks;
 
 const PREFIX: &str = "build-";
 
-/// `build-PID-START-NUMBER`: a pid that is used again has another start time.
-pub(super) fn name(number: u64) -> String {
+/// Steps of this process so far.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// `build-PID-START-NUMBER`: no other step of a living process has it; a pid that is used again
+/// has another start time.
+pub(super) fn name() -> String {
+    let number = STEPS.fetch_add(1, Ordering::Relaxed);
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     format!("{PREFIX}{pid}-{}-{number}", start_time(pid).unwrap_or(0))
 }
@@ -29,26 +37,45 @@ fn start_time(pid: i32) -> Option<u64> {
     rest.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Gives back addresses of builds that were killed, and removes their control groups.
-pub(super) fn remove(networks: &Networks) {
-    let Ok(known) = networks.list() else { return };
-    if !known.iter().any(|network| network.name == DEFAULT_NETWORK) {
-        return;
+/// An empty file named after a step: as long as it is there, the step may have left things.
+#[derive(Debug)]
+pub(super) struct Mark(PathBuf);
+
+impl Mark {
+    pub(super) fn new(dir: &Path, name: &str) -> std::io::Result<Self> {
+        fs_err::create_dir_all(dir)?;
+        let path = dir.join(name);
+        fs_err::File::create(&path)?;
+        Ok(Self(path))
     }
-    let Ok((_, leases)) = networks.inspect(DEFAULT_NETWORK) else { return };
-    for lease in leases {
-        let id = lease.container_id;
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        // One that stays is looked at, and removed, by the next build.
+        drop(fs_err::remove_file(&self.0));
+    }
+}
+
+/// Gives back addresses of builds that were killed, and removes their control groups. The marks and
+/// what they stand for all vanish with a reboot.
+pub(super) fn remove(dir: &Path, networks: &Networks) {
+    let Ok(entries) = fs_err::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
         if !id.starts_with(PREFIX) || is_running_build(&id) {
             continue;
         }
         if let Err(error) = networks.detach(&id) {
             tracing::warn!(id, %error, "cannot release the network of a killed build");
+            continue;
         }
-        let removed =
-            Cgroup::open(&id).and_then(|group| group.kill_all().and_then(|()| group.remove()));
-        if let Err(error) = removed {
+        let group = Cgroup::open(&id);
+        if let Err(error) = group.and_then(|group| group.kill_all().and_then(|()| group.remove())) {
             tracing::warn!(id, %error, "cannot remove the control group of a killed build");
+            continue;
         }
+        drop(Mark(entry.path()));
     }
 }
 
@@ -58,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_build_is_known_by_its_process() {
-        let own = name(3);
+        let own = name();
         assert!(is_running_build(&own));
         assert!(!is_running_build("build-1-0-0"));
         assert!(!is_running_build("web-1"));

@@ -58,7 +58,7 @@ impl Solver<'_> {
             config.architecture.clone_from(&platform.architecture);
             config.variant.clone_from(&platform.variant);
         }
-        if let Some(epoch) = self.options.source_date_epoch {
+        if let Some(epoch) = self.epoch {
             let epoch = time::rfc3339(epoch);
             let unset = config.history.iter_mut().filter(|line| line.created.is_none());
             unset.for_each(|line| line.created = Some(epoch.clone()));

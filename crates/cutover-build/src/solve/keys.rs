@@ -22,7 +22,7 @@ pub(super) fn of(top: &str, op: &Op, content: Option<&Digest>, solver: &Solver<'
         }
     };
     // It clamps the times in the layer.
-    if let Some(epoch) = solver.options.source_date_epoch {
+    if let Some(epoch) = solver.epoch {
         key.field("epoch", epoch.to_string());
     }
     key.finish()
@@ -38,6 +38,7 @@ fn of_run(top: &str, run: &RunOp, solver: &Solver<'_>) -> Fingerprint {
     key.field("cwd", &run.cwd);
     key.field("user", &run.user);
     key.field("network", format!("{:?}", solver.network(run.network)));
+    key.field("hostname", solver.hostname());
     if let Some((path, content)) = &run.script {
         key.field("script", path);
         key.field("content", content);

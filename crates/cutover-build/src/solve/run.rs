@@ -20,6 +20,12 @@ const TAIL_LINES: usize = 20;
 const TAIL_LINE: usize = 2000;
 
 impl Solver<'_> {
+    /// `--build-arg BUILDKIT_SANDBOX_HOSTNAME=` or docker's.
+    pub(super) fn hostname(&self) -> &str {
+        let given = self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME");
+        given.map_or(HOSTNAME, String::as_str)
+    }
+
     pub(super) fn run(&self, draft: &Draft, run: &RunOp, id: usize) -> Result<(), Failure> {
         let scratch = tempfile::Builder::new()
             .prefix("run-")
@@ -48,7 +54,7 @@ impl Solver<'_> {
             env,
             cwd: run.cwd.clone(),
             user: run.user.clone(),
-            hostname: HOSTNAME.to_owned(),
+            hostname: self.hostname().to_owned(),
             network: self.network(run.network),
             extra_hosts: self.options.extra_hosts.clone(),
             shm_size: self.options.shm_size,
@@ -120,7 +126,7 @@ fn stubs(scratch: &Path, lowers: &[PathBuf]) -> Result<PathBuf, Failure> {
     };
     let stubs = Tree::open(&path)?;
     for file in FILES {
-        drop(make(&stubs, image.as_ref(), Path::new(file))?);
+        make(&stubs, image.as_ref(), Path::new(file))?;
     }
     for directory in DIRECTORIES {
         dress(&stubs, image.as_ref(), Path::new(directory))?;

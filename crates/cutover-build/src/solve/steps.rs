@@ -108,7 +108,7 @@ impl Solver<'_> {
     }
 
     fn commit(&self, draft: Draft) -> Result<(Layer, String), Failure> {
-        if let Some(epoch) = self.options.source_date_epoch {
+        if let Some(epoch) = self.epoch {
             files::clamp_times(&draft.upper, epoch)?;
         }
         let created = time::rfc3339(self.now());
@@ -117,7 +117,7 @@ impl Solver<'_> {
     }
 
     pub(super) fn now(&self) -> i64 {
-        self.options.source_date_epoch.unwrap_or(self.options.now)
+        self.epoch.unwrap_or(self.options.now)
     }
 
     fn explain(&self, step: &Step<'_>, id: usize, failure: Failure) -> BuildError {

@@ -342,7 +342,7 @@ impl<'a> Scanner<'a> {
         }
         let starts = value.char_indices().map(|(at, _)| at).chain([value.len()]);
         let mut matching = starts.filter(|&at| glob.matches(&value[at..]));
-        let start = if longest { matching.next() } else { matching.last() };
+        let start = if longest { matching.next() } else { matching.next_back() };
         Ok(value[..start.unwrap_or(value.len())].to_owned())
     }
 

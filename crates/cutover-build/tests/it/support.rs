@@ -1,0 +1,192 @@
+//! A store, a context and a builder in a temporary directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use cutover_build::{
+    BuildError, BuildOptions, Built, DockerfileSource, Event, Network, Progress, PullError, Puller,
+    RuntimeRunner, World, build,
+};
+use cutover_core::Reference;
+use cutover_core::oci::Platform;
+use cutover_runtime::net::Networks;
+use cutover_store::{Image, Store};
+
+pub(crate) const NOW: i64 = 1_700_000_000;
+
+/// Everything of one test; removed when dropped.
+pub(crate) struct Lab {
+    _dir: tempfile::TempDir,
+    pub(crate) root: PathBuf,
+    pub(crate) context: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) options: BuildOptions,
+}
+
+/// Events as text.
+#[derive(Default)]
+pub(crate) struct Recorder(pub(crate) Mutex<Vec<String>>);
+
+impl Progress for Recorder {
+    fn on(&self, event: Event<'_>) {
+        let line = match event {
+            Event::Started { name, .. } => format!("run {name}"),
+            Event::Cached { name, .. } => format!("cached {name}"),
+            Event::Output { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+struct NoRegistry;
+
+impl Puller for NoRegistry {
+    fn pull(&self, reference: &Reference, _platform: &Platform) -> Result<Image, PullError> {
+        Err(PullError { reference: reference.clone(), source: "there is no registry here".into() })
+    }
+}
+
+/// The image `base`: busybox, a passwd and a group file, and little else.
+const BASE: &str = r#"FROM scratch
+COPY busybox /bin/busybox
+COPY <<END /etc/passwd
+root:x:0:0::/root:/bin/sh
+app:x:1000:1001::/home/app:/bin/sh
+END
+COPY <<END /etc/group
+root:x:0:
+app:x:1001:
+extra:x:1002:
+END
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+CMD ["sh"]
+"#;
+
+impl Lab {
+    /// An empty context and an empty store.
+    pub(crate) fn empty() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, context) = (dir.path().join("root"), dir.path().join("context"));
+        fs_err::create_dir_all(root.join("run")).unwrap();
+        fs_err::create_dir_all(&context).unwrap();
+        let options = BuildOptions {
+            context: context.clone(),
+            dockerfile: DockerfileSource::Default,
+            tags: vec!["result".parse().unwrap()],
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: false,
+            platform: None,
+            host_platform: cutover_store::host_platform(),
+            network: Network::None,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            now: NOW,
+            source_date_epoch: None,
+            root: root.clone(),
+        };
+        let store = Store::open(&root).unwrap();
+        Self { _dir: dir, root, context, store, options }
+    }
+
+    /// With the image `base`.
+    pub(crate) fn new() -> Self {
+        let mut lab = Self::empty();
+        assert!(Path::new("/bin/busybox").exists(), "these tests need the package busybox-static");
+        let base = lab.context.with_file_name("base");
+        fs_err::create_dir(&base).unwrap();
+        fs_err::copy("/bin/busybox", base.join("busybox")).unwrap();
+        let context = std::mem::replace(&mut lab.options.context, base);
+        let tags = std::mem::replace(&mut lab.options.tags, vec!["base".parse().unwrap()]);
+        lab.build(BASE).unwrap();
+        (lab.options.context, lab.options.tags) = (context, tags);
+        lab
+    }
+
+    pub(crate) fn write(&self, path: &str, content: &str) {
+        let path = self.context.join(path);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, content).unwrap();
+    }
+
+    pub(crate) fn build(&self, text: &str) -> Result<Built, BuildError> {
+        self.record(text).0
+    }
+
+    /// Builds and says which steps ran and which were cached.
+    pub(crate) fn record(&self, text: &str) -> (Result<Built, BuildError>, Vec<String>) {
+        cutover_runtime::sys::own_exe::accept_unprotected();
+        let networks = Networks::open(&self.root, &self.root.join("run")).unwrap();
+        let runner = RuntimeRunner::new(&self.root, &self.root.join("run"), networks);
+        let progress = Recorder::default();
+        let world = World {
+            store: &self.store,
+            progress: &progress,
+            runner: &runner,
+            puller: &NoRegistry,
+            clock: &|| Duration::ZERO,
+        };
+        let dockerfile = DockerfileSource::Inline(text.as_bytes().to_vec());
+        let options = BuildOptions { dockerfile, ..self.options.clone() };
+        let built = build(&options, &world);
+        (built, progress.0.into_inner().unwrap())
+    }
+
+    /// The image `result`.
+    pub(crate) fn image(&self) -> Image {
+        self.store.images().get(&"result".parse().unwrap()).unwrap().unwrap()
+    }
+
+    /// What a layer has, with `/` behind directories; 0 is the lowest.
+    pub(crate) fn layer(&self, index: usize) -> Vec<String> {
+        let image = self.image();
+        let dirs = self.store.snapshots().lowers(&image).unwrap();
+        let mut found = Vec::new();
+        list(&dirs[dirs.len() - 1 - index], "", &mut found);
+        found
+    }
+
+    /// The path of a file of the image, in the topmost layer that has it.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        let image = self.image();
+        let dirs = self.store.snapshots().lowers(&image).unwrap();
+        let mut paths = dirs.iter().map(|dir| dir.join(path));
+        let found = paths.find(|path| path.symlink_metadata().is_ok());
+        found.unwrap_or_else(|| panic!("no `{path}` in the image"))
+    }
+
+    pub(crate) fn read(&self, path: &str) -> String {
+        fs_err::read_to_string(self.file(path)).unwrap()
+    }
+
+    /// Nothing is under way and nothing is left over.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self) {
+        for dir in ["tmp", "run/builds"] {
+            let entries = fs_err::read_dir(self.root.join(dir)).into_iter().flatten();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            // The store's own lock files stay until they are collected.
+            let left: Vec<_> = names.filter(|name| !name.ends_with(".lock")).collect();
+            assert!(left.is_empty(), "left in {dir}: {left:?}");
+        }
+    }
+}
+
+fn list(dir: &Path, below: &str, found: &mut Vec<String>) {
+    let mut entries: Vec<_> = fs_err::read_dir(dir).unwrap().map(|entry| entry.unwrap()).collect();
+    entries.sort_by_key(fs_err::DirEntry::file_name);
+    for entry in entries {
+        let name = format!("{below}{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            let name = format!("{name}/");
+            found.push(name.clone());
+            list(&entry.path(), &name, found);
+        } else {
+            found.push(name);
+        }
+    }
+}
