@@ -17,8 +17,8 @@ pub(crate) mod routes;
 mod server;
 pub(crate) mod settings;
 mod supervise;
-mod traffic;
 pub(crate) mod taint;
+mod traffic;
 mod world;
 
 use std::net::SocketAddr;
@@ -39,6 +39,9 @@ use server::Shared;
 
 /// Runs until asked to stop.
 pub(crate) fn run(paths: &Paths) -> Outcome {
+    // Whoever started it may have had files and pipes open; holding them would keep, say, a
+    // reader of a pipe waiting for ever.
+    cutover_runtime::sys::process::close_from(3)?;
     log_to_stderr();
     fs::create_dir_all(&paths.root)?;
     let _lock = lock(paths)?;
@@ -70,11 +73,10 @@ fn lock(paths: &Paths) -> Outcome<fs::File> {
     let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(_) => Err(Failure::msg(
-            Kind::Usage,
-            format!("another agent has `{}`", paths.root.display()),
-        )
-        .hint("end it with `cutover agent --stop`")),
+        Err(_) => {
+            Err(Failure::msg(Kind::Usage, format!("another agent has `{}`", paths.root.display()))
+                .hint("end it with `cutover agent --stop`"))
+        }
     }
 }
 
@@ -106,11 +108,7 @@ pub(crate) fn proxy_options(paths: &Paths, listen: Vec<SocketAddr>) -> ProxyOpti
 
 /// Pulls an image for a deployment: no terminal, no progress.
 fn pull(machine: &Machine, reference: &Reference) -> anyhow::Result<Image> {
-    let ctx = crate::cli::Ctx {
-        paths: machine.paths.clone(),
-        ui: crate::ui::Ui::detect().quiet(),
-    };
-    crate::pull::pull(&ctx, &machine.store, reference, None).map_err(|failure| {
-        failure.error.unwrap_or_else(|| anyhow::Error::msg("the pull failed"))
-    })
+    let ctx = crate::cli::Ctx { paths: machine.paths.clone(), ui: crate::ui::Ui::detect().quiet() };
+    crate::pull::pull(&ctx, &machine.store, reference, None)
+        .map_err(|failure| failure.error.unwrap_or_else(|| anyhow::Error::msg("the pull failed")))
 }

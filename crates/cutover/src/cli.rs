@@ -94,6 +94,8 @@ enum Command {
     // Releases
     Deploy(deploy::Deploy),
     Rollback(deploy::Rollback),
+    Replace(deploy::Replace),
+    Cancel(deploy::Cancel),
     Down(deploy::Down),
     Status(status::Status),
     Releases(releases::Releases),
@@ -193,6 +195,8 @@ impl Command {
             Self::Network(command) => done(command.run(ctx)),
             Self::Deploy(command) => done(command.run(ctx)),
             Self::Rollback(command) => done(command.run(ctx)),
+            Self::Replace(command) => done(command.run(ctx)),
+            Self::Cancel(command) => done(command.run(ctx)),
             Self::Down(command) => done(command.run(ctx)),
             Self::Status(command) => done(command.run(ctx)),
             Self::Releases(command) => done(command.run(ctx)),

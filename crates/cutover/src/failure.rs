@@ -58,11 +58,6 @@ impl Failure {
         Self::new(kind, anyhow::Error::msg(text.into()))
     }
 
-    /// Ends with `code` and prints nothing: the container has said what there is to say.
-    pub(crate) fn silent(code: u8) -> Self {
-        Self { kind: Kind::Exit(code), error: None, hint: None }
-    }
-
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

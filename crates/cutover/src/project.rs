@@ -108,7 +108,6 @@ pub(crate) fn load(ctx: &Ctx, args: &ProjectArgs) -> Outcome<Project> {
     Ok(project)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
@@ -182,7 +181,8 @@ pub(crate) fn seal(
         let mut service = service.clone();
         for hook in &mut service.pre_start {
             if let Some(reference) = &hook.image {
-                let found = pull::image(ctx, &store, &reference.to_string(), pull::When::Missing, false)?;
+                let found =
+                    pull::image(ctx, &store, &reference.to_string(), pull::When::Missing, false)?;
                 hook.image = Some(reference.at(found.digest));
             }
         }
@@ -228,9 +228,11 @@ fn contents(mount: &FileMount) -> Outcome<Vec<u8>> {
             }
             fs::read(path).kind(Kind::Config)
         }
-        FileSource::Environment(name) => std::env::var(name).map(String::into_bytes).map_err(|_| {
-            Failure::msg(Kind::Config, format!("environment variable `{name}` is not set"))
-        }),
+        FileSource::Environment(name) => {
+            std::env::var(name).map(String::into_bytes).map_err(|_unset| {
+                Failure::msg(Kind::Config, format!("environment variable `{name}` is not set"))
+            })
+        }
         FileSource::Content(text) => Ok(text.clone().into_bytes()),
         FileSource::External(name) => Err(Failure::msg(
             Kind::Config,

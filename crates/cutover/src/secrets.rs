@@ -99,7 +99,10 @@ mod tests {
         let secrets = Secrets::open(&dir.path().join("a")).unwrap();
         let version = secrets.keep(b"hunter2").unwrap();
         assert_eq!(secrets.keep(b"hunter2").unwrap(), version);
-        assert_eq!(Secrets::open(&dir.path().join("a")).unwrap().keep(b"hunter2").unwrap(), version);
+        assert_eq!(
+            Secrets::open(&dir.path().join("a")).unwrap().keep(b"hunter2").unwrap(),
+            version
+        );
         assert_eq!(secrets.read(&version).unwrap(), b"hunter2");
         let elsewhere = Secrets::open(&dir.path().join("b")).unwrap().keep(b"hunter2").unwrap();
         assert_ne!(elsewhere, version, "the version must not be guessable from the contents");

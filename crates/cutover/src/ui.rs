@@ -12,7 +12,6 @@ use crate::failure::Outcome;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     pub(crate) stderr_is_terminal: bool,
-    pub(crate) stdout_is_terminal: bool,
     colour: bool,
     quiet: bool,
 }
@@ -22,12 +21,7 @@ impl Ui {
     pub(crate) fn detect() -> Self {
         let no_colour = std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
         let stderr_is_terminal = io::stderr().is_terminal();
-        Self {
-            stderr_is_terminal,
-            stdout_is_terminal: io::stdout().is_terminal(),
-            colour: stderr_is_terminal && !no_colour,
-            quiet: false,
-        }
+        Self { stderr_is_terminal, colour: stderr_is_terminal && !no_colour, quiet: false }
     }
 
     /// A line of data on stdout. A closed pipe (`| head`) is not an error.
@@ -80,14 +74,6 @@ impl Ui {
 
     pub(crate) fn green(&self, text: &str) -> String {
         self.paint("32", text)
-    }
-
-    pub(crate) fn red(&self, text: &str) -> String {
-        self.paint("31", text)
-    }
-
-    pub(crate) fn dim(&self, text: &str) -> String {
-        self.paint("2", text)
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

@@ -75,9 +75,7 @@ pub(crate) fn release_images(paths: &Paths) -> Outcome<BTreeSet<Digest>> {
             for sealed in release.services.values() {
                 images.insert(sealed.image.clone());
                 let hooks = sealed.service.pre_start.iter();
-                images.extend(
-                    hooks.filter_map(|hook| hook.image.as_ref()?.digest().cloned()),
-                );
+                images.extend(hooks.filter_map(|hook| hook.image.as_ref()?.digest().cloned()));
             }
         }
     }

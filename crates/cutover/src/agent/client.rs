@@ -86,8 +86,11 @@ fn listen(ctx: &Ctx, stream: UnixStream, show: Show) -> Outcome<Option<Outcome>>
             Event::Say { line } => ctx.ui.say(line),
             Event::Started { deployment, release } => {
                 if show.detach {
-                    let release = release.map_or(String::new(), |number| format!(" of release {number}"));
-                    ctx.ui.say(format!("deployment {deployment}{release} is under way; see `cutover status`"));
+                    let release =
+                        release.map_or(String::new(), |number| format!(" of release {number}"));
+                    ctx.ui.say(format!(
+                        "deployment {deployment}{release} is under way; see `cutover status`"
+                    ));
                     return Ok(Some(Ok(())));
                 }
             }
@@ -224,18 +227,15 @@ fn start(paths: &Paths) -> Outcome {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "waiting for another process takes real time")]
 fn wait_for_agent(paths: &Paths, timeout: Duration) -> Outcome<UnixStream> {
     let deadline = Instant::now() + timeout;
     loop {
         match UnixStream::connect(paths.agent_socket()) {
             Ok(stream) => return Ok(stream),
             Err(error) if Instant::now() >= deadline => {
-                return Err(error)
-                    .or_fail(Kind::Internal, "reach the agent")
-                    .map_err(|failure| {
-                        failure.hint(format!("see `{}`", paths.agent_log().display()))
-                    });
+                return Err(error).or_fail(Kind::Internal, "reach the agent").map_err(|failure| {
+                    failure.hint(format!("see `{}`", paths.agent_log().display()))
+                });
             }
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }

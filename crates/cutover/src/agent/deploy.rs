@@ -31,6 +31,7 @@ const KEEP_RELEASES: usize = 10;
 pub(crate) enum Wish {
     Deploy { services: Services },
     Rollback { to: Option<u64> },
+    Replace { services: Vec<String> },
     Down { volumes: bool },
 }
 
@@ -98,10 +99,8 @@ fn begin(
 /// Facts, plan and proof. With `keep`, a new release is sealed in the ledger; without, nothing is
 /// written.
 fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decided> {
-    let observed = shared
-        .machine
-        .observed(app)
-        .or_fail(FailureKind::Internal, "look at the machine")?;
+    let observed =
+        shared.machine.observed(app).or_fail(FailureKind::Internal, "look at the machine")?;
     let mut ledger = shared.ledger.lock();
     let (kind, release) = match wish {
         Wish::Deploy { services } => {
@@ -122,6 +121,7 @@ fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Out
                 .or_fail(FailureKind::Deploy, format!("roll back `{app}`"))?;
             (Kind::Rollback, Some(chosen))
         }
+        Wish::Replace { .. } => (Kind::Replace, None),
         Wish::Down { .. } => (Kind::Down, None),
     };
     let mut facts = ledger.facts(app, observed)?;
@@ -139,7 +139,10 @@ fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Out
         kind,
         release,
         deployment,
-        services: BTreeSet::new(),
+        services: match wish {
+            Wish::Replace { services } => services.iter().cloned().collect(),
+            _ => BTreeSet::new(),
+        },
         rerun_hooks: false,
         keep_releases: KEEP_RELEASES,
     };

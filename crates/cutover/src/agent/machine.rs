@@ -10,9 +10,7 @@ use cutover_core::service::{FileMount, Network as Wanted};
 use cutover_proxy::control::Client;
 use cutover_release::facts::{Health, InstanceFact, Observed, State};
 use cutover_release::{Instance, InstanceId, StepError};
-use cutover_runtime::container::{
-    Container, Containers, Error, HealthStatus, Status, Summary,
-};
+use cutover_runtime::container::{Container, Containers, Error, HealthStatus, Status, Summary};
 use cutover_runtime::logs::LogOptions;
 use cutover_runtime::net::{Network, NetworkConfig, Networks};
 use cutover_store::Store;
@@ -117,9 +115,9 @@ impl Machine {
             routes.generation = routes.generation.max(newest);
         }
         let volumes = self.containers.volumes().list().map_err(failed)?;
-        let own = volumes.into_iter().filter(|volume| {
-            volume.labels.get(label::APP).is_some_and(|owner| owner == app)
-        });
+        let own = volumes
+            .into_iter()
+            .filter(|volume| volume.labels.get(label::APP).is_some_and(|owner| owner == app));
         let volumes = own.map(|volume| volume.name).collect();
         Ok(Observed { instances, routes, volumes, memory_available: memory_available() })
     }
@@ -187,7 +185,9 @@ impl Machine {
         }
         let dir = self.files_dir(app, id);
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-        made.map_err(|error| failed(anyhow::Error::new(error).context(format!("make `{}`", dir.display()))))?;
+        made.map_err(|error| {
+            failed(anyhow::Error::new(error).context(format!("make `{}`", dir.display())))
+        })?;
         for (path, mount) in file_mounts(sealed) {
             let versions = sealed.secret_versions.get(&mount.source);
             let version = versions.or_else(|| sealed.config_versions.get(&mount.source));

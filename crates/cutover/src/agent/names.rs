@@ -12,24 +12,70 @@ use super::machine::{Machine, Step, failed};
 /// Services with the instances that their names mean.
 pub(crate) type Named<'a> = Vec<(&'a Service, Vec<InstanceId>)>;
 
-/// Makes the names of `app` mean these instances, on every network that they use.
+type Names = BTreeMap<String, Vec<IpAddr>>;
+
+/// Makes these all the names of `app`, on every network that it uses.
 pub(crate) fn publish(machine: &Machine, app: &str, named: &Named<'_>) -> Step {
-    let mut networks: BTreeMap<String, BTreeMap<String, Vec<IpAddr>>> = BTreeMap::new();
+    let mut networks: BTreeMap<String, Names> = BTreeMap::new();
     for (service, instances) in named {
-        for used in service.networks.values() {
-            let names = networks.entry(used.network.name.clone()).or_default();
-            let addresses = addresses(machine, app, instances, &used.network.name)?;
-            for name in std::iter::once(&service.name).chain(&used.aliases) {
-                names.entry(name.to_lowercase()).or_default().extend(&addresses);
+        for (network, names) in of_service(machine, app, service, instances)? {
+            let all = networks.entry(network).or_default();
+            for (name, addresses) in names {
+                all.entry(name).or_default().extend(addresses);
             }
         }
     }
+    push(machine, app, networks, |_, names| names)
+}
+
+/// Makes the names of one service mean these instances; other names stay.
+pub(crate) fn announce(
+    machine: &Machine,
+    app: &str,
+    service: &Service,
+    instances: &[InstanceId],
+) -> Step {
+    let networks = of_service(machine, app, service, instances)?;
+    push(machine, app, networks, |known, names| {
+        let mut all = known.clone();
+        all.extend(names);
+        all.retain(|_, addresses| !addresses.is_empty());
+        all
+    })
+}
+
+/// The names of a service on each of its networks.
+fn of_service(
+    machine: &Machine,
+    app: &str,
+    service: &Service,
+    instances: &[InstanceId],
+) -> Step<BTreeMap<String, Names>> {
+    let mut networks: BTreeMap<String, Names> = BTreeMap::new();
+    for used in service.networks.values() {
+        let addresses = addresses(machine, app, instances, &used.network.name)?;
+        let names = networks.entry(used.network.name.clone()).or_default();
+        for name in std::iter::once(&service.name).chain(&used.aliases) {
+            names.insert(name.to_lowercase(), addresses.clone());
+        }
+    }
+    Ok(networks)
+}
+
+/// Tells the proxy what changed: `merge` makes a network's new names of those known and these.
+fn push(
+    machine: &Machine,
+    app: &str,
+    networks: BTreeMap<String, Names>,
+    merge: impl Fn(&Names, Names) -> Names,
+) -> Step {
     let mut proxy = machine.proxy()?;
     let listing = proxy.list().map_err(failed)?;
     for (name, names) in networks {
         let Some(network) = machine.network(&name)? else { continue };
         let key = format!("{app}/{name}");
         let known = listing.networks.iter().find(|known| known.network == key);
+        let names = merge(known.map_or(&Names::new(), |known| &known.names), names);
         if known.is_some_and(|known| known.names == names) {
             continue;
         }

@@ -24,16 +24,52 @@ pub(crate) struct Envelope {
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub(crate) enum Request {
     Ping,
-    Deploy { app: String, services: Services, who: String, wait: bool },
-    Plan { app: String, services: Services },
-    Rollback { app: String, to: Option<u64>, who: String, plan_only: bool },
-    Down { app: String, volumes: bool, who: String },
+    Deploy {
+        app: String,
+        services: Services,
+        who: String,
+        wait: bool,
+    },
+    Plan {
+        app: String,
+        services: Services,
+    },
+    Rollback {
+        app: String,
+        to: Option<u64>,
+        who: String,
+        plan_only: bool,
+    },
+    Down {
+        app: String,
+        volumes: bool,
+        who: String,
+    },
+    /// Throw away instances of the serving release and start fresh ones.
+    Replace {
+        app: String,
+        services: Vec<String>,
+        who: String,
+    },
+    /// Undo the deployment of `app` that is under way.
+    Cancel {
+        app: String,
+    },
     /// Follow the deployment of `app` that is under way, if any.
-    Attach { app: String },
+    Attach {
+        app: String,
+    },
     /// Record, before it happens, that someone runs a command in an instance.
-    Taint { app: String, instance: String, who: String, command: String },
+    Taint {
+        app: String,
+        instance: String,
+        who: String,
+        command: String,
+    },
     /// End the agent; containers and proxy go on. With `all`, end the proxy too.
-    Stop { all: bool },
+    Stop {
+        all: bool,
+    },
 }
 
 pub(crate) type Services = BTreeMap<String, SealedService>;
@@ -42,18 +78,37 @@ pub(crate) type Services = BTreeMap<String, SealedService>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Event {
-    Pong { version: String, pid: u32 },
+    Pong {
+        version: String,
+        pid: u32,
+    },
     /// A line for the reader.
-    Say { line: String },
+    Say {
+        line: String,
+    },
     /// The deployment has this number.
-    Started { deployment: u64, release: Option<u64> },
+    Started {
+        deployment: u64,
+        release: Option<u64>,
+    },
     /// What a deployment would do.
-    Plan { lines: Vec<String> },
-    Done { summary: Summary },
+    Plan {
+        lines: Vec<String>,
+    },
+    Done {
+        summary: Summary,
+    },
     /// The deployment did not succeed; `report` is complete and names the release that serves.
-    Failed { report: String, hint: Option<String>, summary: Summary },
+    Failed {
+        report: String,
+        hint: Option<String>,
+        summary: Summary,
+    },
     /// Nothing was begun.
-    Refused { report: String, hint: Option<String> },
+    Refused {
+        report: String,
+        hint: Option<String>,
+    },
 }
 
 /// How a deployment ended.

@@ -32,9 +32,8 @@ pub(crate) fn load(root: &Path, app: &str) -> io::Result<Routes> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Routes::default()),
         Err(error) => return Err(error),
     };
-    let damaged = |why: String| {
-        io::Error::other(format!("`{}` cannot be read: {why}", path.display()))
-    };
+    let damaged =
+        |why: String| io::Error::other(format!("`{}` cannot be read: {why}", path.display()));
     let document: Document =
         serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     match document.version > VERSION {

@@ -131,18 +131,26 @@ fn client(mut stream: UnixStream, shared: &Arc<Shared>, stop: &std::sync::mpsc::
         Request::Stop { all } => {
             drop(send(&mut stream, &Event::Done { summary: Default::default() }));
             // the receiver is gone when the agent is stopping already
-            drop(stop.send(all));
+            stop.send(all).unwrap_or_default();
         }
         Request::Taint { app, instance, who, command } => {
             let done = shared.ledger.taint(&app, &instance, &who, &command);
             let event = match done {
                 Ok(()) => Event::Done { summary: Default::default() },
-                Err(failure) => {
-                    Event::Refused { report: first_line(&failure), hint: failure.hint }
-                }
+                Err(failure) => Event::Refused { report: first_line(&failure), hint: failure.hint },
             };
             drop(send(&mut stream, &event));
         }
+        Request::Cancel { app } => match shared.active(&app) {
+            Some(conversation) => {
+                conversation.stopper.cancel();
+                follow(stream, &conversation);
+            }
+            None => {
+                let report = format!("no deployment of `{app}` is under way");
+                drop(send(&mut stream, &Event::Refused { report, hint: None }));
+            }
+        },
         Request::Attach { app } => match shared.active(&app).or_else(|| shared.last(&app)) {
             Some(conversation) => follow(stream, &conversation),
             None => {
@@ -163,6 +171,9 @@ fn client(mut stream: UnixStream, shared: &Arc<Shared>, stop: &std::sync::mpsc::
         }
         Request::Rollback { app, to, who, plan_only: false } => {
             begin(stream, shared, app, Wish::Rollback { to }, who, true);
+        }
+        Request::Replace { app, services, who } => {
+            begin(stream, shared, app, Wish::Replace { services }, who, true);
         }
         Request::Down { app, volumes, who } => {
             begin(stream, shared, app, Wish::Down { volumes }, who, true);
@@ -223,12 +234,14 @@ fn read_request(stream: &UnixStream) -> Outcome<Request> {
     struct Version {
         version: u32,
     }
-    let version: Version = serde_json::from_slice(&line).or_fail(Kind::Usage, "read the request")?;
+    let version: Version =
+        serde_json::from_slice(&line).or_fail(Kind::Usage, "read the request")?;
     if version.version > VERSION {
         return Err(Failure::msg(Kind::Usage, "this command is newer than the running agent")
             .hint("restart the agent: `cutover agent --stop`, then try again"));
     }
-    let envelope: Envelope = serde_json::from_slice(&line).or_fail(Kind::Usage, "read the request")?;
+    let envelope: Envelope =
+        serde_json::from_slice(&line).or_fail(Kind::Usage, "read the request")?;
     debug!(request = ?std::mem::discriminant(&envelope.request), "asked");
     Ok(envelope.request)
 }

@@ -38,7 +38,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn new(paths: &Paths, listen: Vec<SocketAddr>) -> Self {
-        Self { paths: paths.clone(), listen, held: Mutex::new(Vec::new()), ending: AtomicBool::new(false) }
+        Self {
+            paths: paths.clone(),
+            listen,
+            held: Mutex::new(Vec::new()),
+            ending: AtomicBool::new(false),
+        }
     }
 
     /// Adopts the running proxy or starts one; holds its sockets. Returns what ends with it.
@@ -67,7 +72,6 @@ impl Proxy {
         self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "waiting for another process takes real time")]
     fn start(&self) -> Outcome {
         let mut child = self.spawn()?;
         let deadline = Instant::now() + START_TIMEOUT;
@@ -118,7 +122,10 @@ impl Proxy {
         let stream = UnixStream::connect(self.paths.proxy_socket())
             .or_fail(Kind::Internal, "reach the proxy")?;
         let peer = rustix::net::sockopt::socket_peercred(&stream)?;
-        Ok(pidfd_open(Pid::from_raw(peer.pid.as_raw_nonzero().get()).unwrap_or(peer.pid), PidfdFlags::empty())?)
+        Ok(pidfd_open(
+            Pid::from_raw(peer.pid.as_raw_nonzero().get()).unwrap_or(peer.pid),
+            PidfdFlags::empty(),
+        )?)
     }
 
     /// Ends the proxy for good.
@@ -134,7 +141,6 @@ impl Proxy {
     }
 
     /// Starts the proxy again whenever it dies, until [`Proxy::end`].
-    #[expect(clippy::disallowed_methods, reason = "how long a process lived is real time")]
     pub(crate) fn watch(&self, mut alive: OwnedFd) {
         let mut backoff = Duration::ZERO;
         loop {

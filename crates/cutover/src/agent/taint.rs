@@ -21,7 +21,8 @@ pub(crate) fn before_exec(
     match policy(ctx, &app, &service, &get(label::SPEC))? {
         Exec::Allow => return Ok(()),
         Exec::Deny => {
-            let text = format!("`{instance}` of `{app}` may not be entered: `x-cutover.exec` is `deny`");
+            let text =
+                format!("`{instance}` of `{app}` may not be entered: `x-cutover.exec` is `deny`");
             return Err(Failure::msg(Kind::Usage, text)
                 .hint("deploy a release that allows it; look from outside with `cutover logs`"));
         }
@@ -38,10 +39,8 @@ pub(crate) fn before_exec(
             ctx.ui.warn(format!("`{instance}` is tainted by this: see `cutover status`"));
             Ok(())
         }
-        None => {
-            Err(Failure::msg(Kind::Internal, "the agent is not there to record this command")
-                .hint("start it with `cutover agent -d`"))
-        }
+        None => Err(Failure::msg(Kind::Internal, "the agent is not there to record this command")
+            .hint("start it with `cutover agent -d`")),
     }
 }
 

@@ -93,7 +93,9 @@ impl World for AgentWorld {
             Action::Standby { instance, mode } => self.standby(scene, instance, *mode),
             Action::Remove { instance } => self.remove(scene, instance),
             // images and one-off containers are left to the next gc
-            Action::Collect { .. } | Action::Pause { .. } | Action::Monitor(_) => Ok(Done::default()),
+            Action::Collect { .. } | Action::Pause { .. } | Action::Monitor(_) => {
+                Ok(Done::default())
+            }
         }
     }
 
@@ -311,9 +313,8 @@ impl AgentWorld {
     }
 
     fn reading(&self, id: &InstanceId) -> Reading {
-        let container = match self.machine.container(&self.app, id) {
-            Ok(Some(container)) => container,
-            Ok(None) | Err(_) => return Reading::gone(),
+        let Ok(Some(container)) = self.machine.container(&self.app, id) else {
+            return Reading::gone();
         };
         let Ok(now) = container.state() else { return Reading::gone() };
         let (state, health) = (state(&now), health(&now));
@@ -456,8 +457,10 @@ impl AgentWorld {
         let container = self.require(instance)?;
         match self.await_exit(&container, None)? {
             Some(0) => Ok(Done::default()),
-            Some(code) => Err(StepError::new(format!("`{}` ended with exit code {code}", instance.id))
-                .with_evidence(self.evidence(&container))),
+            Some(code) => {
+                Err(StepError::new(format!("`{}` ended with exit code {code}", instance.id))
+                    .with_evidence(self.evidence(&container)))
+            }
             None => Err(StepError::new(format!("`{}` did not end in time", instance.id))
                 .with_evidence(self.evidence(&container))),
         }
@@ -482,7 +485,6 @@ struct OneOff<'a> {
 /// A moment that may never come.
 struct Deadline(Option<Instant>);
 
-#[expect(clippy::disallowed_methods, reason = "waiting for other processes takes real time")]
 impl Deadline {
     fn after(timeout: Option<Duration>) -> Self {
         Self(timeout.map(|timeout| Instant::now() + timeout))
@@ -506,7 +508,6 @@ impl AgentWorld {
         let container = self.require(instance)?;
         let deadline = Deadline::after(Some(timeout));
         let settled = Deadline::after(Some(SETTLE));
-        let mut last = String::from("nothing answered yet");
         loop {
             let now = container.state().map_err(failed)?;
             if now.status != Status::Running {
@@ -530,19 +531,20 @@ impl AgentWorld {
             };
             // The address is leased to this container alone, and it still runs: it is the one
             // that answered.
-            match answer {
+            let last = match answer {
                 Ok(()) if container.state().map_err(failed)?.pid == now.pid => {
                     return Ok(Done::default());
                 }
-                Ok(()) => last = "it was restarted while it was probed".to_owned(),
-                Err(why) => last = why,
-            }
+                Ok(()) => "it was restarted while it was probed".to_owned(),
+                Err(why) => why,
+            };
             if self.interrupt().is_some() {
                 return Err(StepError::interrupted());
             }
             if deadline.passed() {
                 let limit = cutover_core::units::format_duration(timeout);
-                let reason = format!("instance `{}` is not healthy after {limit}: {last}", instance.id);
+                let reason =
+                    format!("instance `{}` is not healthy after {limit}: {last}", instance.id);
                 return Err(StepError::new(reason).with_evidence(self.evidence(&container)));
             }
             std::thread::sleep(POLL);
@@ -569,12 +571,7 @@ impl AgentWorld {
         }
     }
 
-    fn probe(
-        &self,
-        instance: &Instance,
-        addr: SocketAddr,
-        check: HttpCheck,
-    ) -> Step<ProbeResult> {
+    fn probe(&self, instance: &Instance, addr: SocketAddr, check: HttpCheck) -> Step<ProbeResult> {
         let spec = ProbeSpec {
             addr,
             id: instance.id.0.clone(),
@@ -658,7 +655,8 @@ impl AgentWorld {
                 continue;
             };
             proxy.hold(&key, known.generation, limit, HOLD_LIMIT).map_err(failed)?;
-            let targets: Vec<String> = known.targets.iter().map(|target| target.id.clone()).collect();
+            let targets: Vec<String> =
+                known.targets.iter().map(|target| target.id.clone()).collect();
             proxy.drain(&key, &targets, drain).map_err(failed)?;
         }
         Ok(Done::default())
@@ -677,11 +675,12 @@ impl AgentWorld {
     }
 
     fn announce(&self, scene: &Scene<'_>, service: &str, instances: &[Instance]) -> Step<Done> {
-        let mut routes = routes::load(&self.machine.paths.root, &self.app).map_err(failed)?;
-        let ids = instances.iter().map(|instance| instance.id.clone()).collect();
-        routes.targets.insert(service.to_owned(), ids);
-        let all = self.named(scene, &routes)?;
-        names::publish(&self.machine, &self.app, &all)?;
+        let old = || scene.from()?.services.get(service);
+        let sealed = scene.new_service(service).or_else(old).ok_or_else(|| {
+            StepError::new(format!("no release of this deployment has service `{service}`"))
+        })?;
+        let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();
+        names::announce(&self.machine, &self.app, &sealed.service, &ids)?;
         Ok(Done::default())
     }
 

@@ -16,9 +16,9 @@ use cutover_store::Store;
 use fs_err as fs;
 
 use super::Ctx;
+use crate::clock;
 use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::wiring::RegistryPuller;
-use crate::clock;
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
@@ -103,8 +103,12 @@ impl Build {
             NetworkChoice::Host => Network::Host,
         };
         options.extra_hosts = hosts(&self.add_host)?;
-        options.shm_size =
-            self.shm_size.as_deref().map(cutover_core::units::parse_size).transpose().kind(Kind::Usage)?;
+        options.shm_size = self
+            .shm_size
+            .as_deref()
+            .map(cutover_core::units::parse_size)
+            .transpose()
+            .kind(Kind::Usage)?;
         let quiet = self.quiet || self.progress == Style::Quiet;
         let built = execute(ctx, &store, &options, quiet)?;
         if let Some(path) = self.iidfile {
@@ -150,7 +154,6 @@ fn source_date_epoch(ctx: &Ctx) -> Option<i64> {
 }
 
 /// Builds, showing progress on stderr.
-#[expect(clippy::disallowed_methods, reason = "progress shows how long steps take")]
 pub(crate) fn execute(
     ctx: &Ctx,
     store: &Store,

@@ -11,7 +11,9 @@ use crate::project::{self, ProjectArgs};
 
 /// Build, seal and put a new release into service; go back by itself if it fails
 #[derive(Debug, Args)]
-#[command(after_help = "The deployment runs in the agent: ending this command does not stop it, and a second `deploy`\nof an app that is being deployed waits for the first one.")]
+#[command(
+    after_help = "The deployment runs in the agent: ending this command does not stop it, and a second `deploy`\nof an app that is being deployed waits for the first one."
+)]
 pub(super) struct Deploy {
     #[command(flatten)]
     project: ProjectArgs,
@@ -106,3 +108,41 @@ impl Down {
     }
 }
 
+/// Throw away instances of the serving release and start fresh ones beside them first
+#[derive(Debug, Args)]
+pub(super) struct Replace {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// App, instead of the one in compose.yaml
+    #[arg(long)]
+    app: Option<String>,
+    /// Services; without one, all
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+}
+
+impl Replace {
+    pub(super) fn run(self, ctx: &Ctx) -> Outcome {
+        let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
+        let request = Request::Replace { app, services: self.services, who: crate::who() };
+        client::follow(ctx, &request, client::Show { json: false, detach: false })
+    }
+}
+
+/// Undo the deployment that is under way
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// App, instead of the one in compose.yaml
+    #[arg(long)]
+    app: Option<String>,
+}
+
+impl Cancel {
+    pub(super) fn run(self, ctx: &Ctx) -> Outcome {
+        let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
+        let request = Request::Cancel { app };
+        client::follow(ctx, &request, client::Show { json: false, detach: false })
+    }
+}

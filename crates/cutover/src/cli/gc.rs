@@ -8,9 +8,7 @@ use crate::{ui, wiring};
 
 /// Remove what nothing needs: layers, blobs, the build cache
 #[derive(Debug, Args)]
-#[command(
-    after_help = "What a container, a kept release or a named image needs always stays."
-)]
+#[command(after_help = "What a container, a kept release or a named image needs always stays.")]
 pub(super) struct Gc {
     /// Forget the build cache too
     #[arg(long)]
@@ -32,7 +30,8 @@ impl Gc {
             })
         };
         let collected = ctx.store()?.gc(&keep).map_err(|error| {
-            Failure::new(Kind::Internal, error).hint("try again when nothing is being built or pulled")
+            Failure::new(Kind::Internal, error)
+                .hint("try again when nothing is being built or pulled")
         })?;
         ctx.ui.data(format!(
             "removed {} snapshots, {} blobs, {} temporary files: {} freed",

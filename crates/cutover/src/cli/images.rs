@@ -73,7 +73,13 @@ impl Images {
             let created = created.map_or("N/A".to_owned(), |then: jiff::Timestamp| {
                 clock::ago(clock::span(then), now)
             });
-            vec![line.repository.clone(), line.tag.clone(), digest(line), created, ui::size(line.size)]
+            vec![
+                line.repository.clone(),
+                line.tag.clone(),
+                digest(line),
+                created,
+                ui::size(line.size),
+            ]
         });
         ctx.ui.table(&["REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE"], rows.collect())
     }

@@ -32,11 +32,8 @@ impl Inspect {
             true => Ok(()),
             false => {
                 let what = self.kind.as_deref().unwrap_or("container or image");
-                Err(Failure::msg(
-                    Kind::NotFound,
-                    format!("no such {what}: {}", missing.join(", ")),
-                )
-                .hint("see `cutover ps -a` and `cutover images`"))
+                Err(Failure::msg(Kind::NotFound, format!("no such {what}: {}", missing.join(", ")))
+                    .hint("see `cutover ps -a` and `cutover images`"))
             }
         }
     }

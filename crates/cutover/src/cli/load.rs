@@ -25,7 +25,9 @@ impl Load {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let store = ctx.store()?;
         let (loaded, from) = match &self.input {
-            Some(path) => (archive::load(&store, fs::File::open(path)?), path.display().to_string()),
+            Some(path) => {
+                (archive::load(&store, fs::File::open(path)?), path.display().to_string())
+            }
             None => (archive::load(&store, io::stdin()), "stdin".to_owned()),
         };
         for image in loaded.or_fail(Kind::Config, format!("load images from `{from}`"))? {

@@ -12,7 +12,9 @@ use crate::failure::{Context, Failure, Kind, Outcome};
 
 /// Send requests until stdin ends; every one is ok or a named failure
 #[derive(Debug, Args)]
-#[command(after_help = "Lines `begin NAME` and `end NAME` on stdin mark a stretch of time in the summary.")]
+#[command(
+    after_help = "Lines `begin NAME` and `end NAME` on stdin mark a stretch of time in the summary."
+)]
 pub(super) struct Loadgen {
     /// Clients that keep their connection
     #[arg(long, default_value_t = 16)]
@@ -56,6 +58,7 @@ fn parse(url: &str) -> Outcome<(SocketAddr, String, String)> {
     let rest = url.strip_prefix("http://").ok_or_else(bad)?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let with_port = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let addr = with_port.to_socket_addrs().or_fail(Kind::Usage, format!("look up `{host}`"))?.next();
+    let addr =
+        with_port.to_socket_addrs().or_fail(Kind::Usage, format!("look up `{host}`"))?.next();
     Ok((addr.ok_or_else(bad)?, host.to_owned(), format!("/{path}")))
 }

@@ -72,7 +72,8 @@ impl Network {
             }
             Command::Create { subnet, internal, name } => {
                 if matches!(name.as_str(), DEFAULT_NETWORK | "host" | "none" | "default") {
-                    let text = format!("the name `{name}` is taken by a network that is always there");
+                    let text =
+                        format!("the name `{name}` is taken by a network that is always there");
                     return Err(Failure::msg(Kind::Usage, text));
                 }
                 if networks.list()?.iter().any(|network| network.name == name) {

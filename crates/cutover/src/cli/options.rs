@@ -162,7 +162,8 @@ impl ContainerOptions {
         into.mounts = mounts(&self.volume, &self.tmpfs, around.cwd)?;
         into.extra_hosts = extra_hosts(&self.add_host)?;
         into.dns = dns(&self.dns)?;
-        into.shm_size = self.shm_size.as_deref().map(units::parse_size).transpose().kind(Kind::Usage)?;
+        into.shm_size =
+            self.shm_size.as_deref().map(units::parse_size).transpose().kind(Kind::Usage)?;
         into.name = self.name;
         into.working_dir = self.workdir;
         into.user = self.user;
@@ -335,9 +336,10 @@ fn publish(specs: &[String]) -> Outcome<Vec<Port>> {
     let mut ports = Vec::new();
     for spec in specs {
         for port in units::parse_ports(spec).kind(Kind::Usage)? {
-            ports.push(published(&port).ok_or_else(|| {
-                usage(format!("`{spec}`: only tcp and udp can be published"))
-            })?);
+            ports
+                .push(published(&port).ok_or_else(|| {
+                    usage(format!("`{spec}`: only tcp and udp can be published"))
+                })?);
         }
     }
     Ok(ports)

@@ -30,7 +30,8 @@ pub(super) struct Ps {
 
 impl Ps {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
-        let filters = self.filter.iter().map(|text| Filter::parse(text)).collect::<Outcome<Vec<_>>>()?;
+        let filters =
+            self.filter.iter().map(|text| Filter::parse(text)).collect::<Outcome<Vec<_>>>()?;
         let all = self.all || filters.iter().any(|filter| matches!(filter, Filter::Status(_)));
         let mut list = ctx.containers()?.list()?;
         list.retain(|summary| {
@@ -152,11 +153,12 @@ fn ports(summary: &Summary) -> String {
         format!("{host}:{}->{}/{protocol}", port.host_port, port.container_port)
     });
     let published: Vec<String> = published.collect();
-    let exposed = summary.config.exposed.iter().filter(|exposed| {
-        !summary.config.ports.iter().any(|port| {
-            **exposed == format!("{}/{}", port.container_port, port.protocol.as_str())
-        })
-    });
+    let exposed =
+        summary.config.exposed.iter().filter(|exposed| {
+            !summary.config.ports.iter().any(|port| {
+                **exposed == format!("{}/{}", port.container_port, port.protocol.as_str())
+            })
+        });
     let all: Vec<String> = published.into_iter().chain(exposed.cloned()).collect();
     match summary.state.status.is_live() {
         true => all.join(", "),

@@ -85,9 +85,8 @@ impl Releases {
         let rows = records.iter().map(|record| {
             let images = releases.get(&record.number).map_or(String::new(), |release| {
                 let images = release.services.iter();
-                let images = images.map(|(service, sealed)| {
-                    format!("{service}={}", sealed.image_name)
-                });
+                let images =
+                    images.map(|(service, sealed)| format!("{service}={}", sealed.image_name));
                 images.collect::<Vec<_>>().join(" ")
             });
             vec![
@@ -123,9 +122,10 @@ impl Diff {
         let ledger = open(ctx)?;
         let name = choose(ctx, &ledger, self.app.as_deref())?;
         let release = |number: u64| {
-            ledger.release(&name, number).kind(Kind::NotFound).map_err(|failure| {
-                failure.hint(format!("see `cutover releases --app {name}`"))
-            })
+            ledger
+                .release(&name, number)
+                .kind(Kind::NotFound)
+                .map_err(|failure| failure.hint(format!("see `cutover releases --app {name}`")))
         };
         let changes = diff(&release(self.from)?, &release(self.to)?);
         if self.json {

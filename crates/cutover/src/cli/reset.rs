@@ -61,8 +61,12 @@ impl Reset {
                     ctx.ui.say(format!("  {problem}"));
                 }
                 let hint = match root.as_os_str() == DEFAULT_ROOT {
-                    true => "see what is left with `cutover ps -a` and `cutover network ls`".to_owned(),
-                    false => format!("see what is left with `cutover --root {} ps -a`", root.display()),
+                    true => {
+                        "see what is left with `cutover ps -a` and `cutover network ls`".to_owned()
+                    }
+                    false => {
+                        format!("see what is left with `cutover --root {} ps -a`", root.display())
+                    }
                 };
                 Err(Failure::msg(Kind::Internal, "not everything could be removed").hint(hint))
             }

@@ -84,8 +84,8 @@ impl Run {
         let store = ctx.store()?;
         // the garbage collector must not take the layers before the container names them
         let lease = store.lease()?;
-        let image = pull::image(ctx, &store, &self.image, self.pull, self.quiet)
-            .map_err(run_failure)?;
+        let image =
+            pull::image(ctx, &store, &self.image, self.pull, self.quiet).map_err(run_failure)?;
         let lowers = store.snapshots().ensure(&image, &mut |_| {}).map_err(internal)?;
         let source = ImageSource {
             name: self.image,

@@ -70,7 +70,8 @@ impl Status {
                 Some(number) => ctx.ui.green(&format!("release {number} serves")),
                 None => "is down".to_owned(),
             };
-            let standby = app.standby.map_or(String::new(), |number| format!(", {number} stands by"));
+            let standby =
+                app.standby.map_or(String::new(), |number| format!(", {number} stands by"));
             ctx.ui.data(format!("{}: {serving}{standby}", app.name))?;
             if let Some(record) = active {
                 let to = record.to.map_or(String::new(), |to| format!(" to release {to}"));
@@ -79,11 +80,13 @@ impl Status {
                     record.number, record.who
                 ))?;
             }
-            let headings = ["  INSTANCE", "RELEASE", "TRAFFIC", "STATUS", "REQUESTS", "5XX", "NOTES"];
+            let headings =
+                ["  INSTANCE", "RELEASE", "TRAFFIC", "STATUS", "REQUESTS", "5XX", "NOTES"];
             ctx.ui.table(&headings, instances.iter().map(Line::row).collect())?;
         }
         if self.json {
-            let agent = client::ping(&ctx.paths).map(|(version, pid)| json!({ "version": version, "pid": pid }));
+            let agent = client::ping(&ctx.paths)
+                .map(|(version, pid)| json!({ "version": version, "pid": pid }));
             return ctx.ui.json(&json!({ "apps": documents, "agent": agent }));
         }
         if client::ping(&ctx.paths).is_none() {
@@ -131,9 +134,8 @@ impl Line {
             release: get(label::RELEASE),
             traffic,
             status: super::ps::status(summary),
-            counters: target.map(|target| {
-                (target.stats.requests, target.stats.errors(), target.in_flight)
-            }),
+            counters: target
+                .map(|target| (target.stats.requests, target.stats.errors(), target.in_flight)),
             tainted,
             failure: target.and_then(|target| target.last_failure.clone()),
             id,

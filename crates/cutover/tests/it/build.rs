@@ -47,7 +47,11 @@ fn builds_stages_and_runs_the_result() {
     let history = root.ok(["history", "app:1"]);
     assert!(history.contains("HEALTHCHECK"), "{history}");
     let leftovers = root.ok(["run", "--rm", "--entrypoint", "ls", "app:1", "/etc"]);
-    assert_eq!(leftovers, "group\nhostname\nhosts\nmtab\npasswd\nresolv.conf".replace("mtab\n", ""), "{leftovers}");
+    assert_eq!(
+        leftovers,
+        "group\nhostname\nhosts\nmtab\npasswd\nresolv.conf".replace("mtab\n", ""),
+        "{leftovers}"
+    );
 }
 
 #[test]
@@ -98,8 +102,17 @@ fn a_target_and_labels_from_flags() {
     let context = context(&root);
     let iid = root.work().join("iid");
     root.ok([
-        "build", "-q", "--target", "base", "--label", "kind=flag", "--iidfile", iid.to_str().unwrap(),
-        "-t", "base-only", &context,
+        "build",
+        "-q",
+        "--target",
+        "base",
+        "--label",
+        "kind=flag",
+        "--iidfile",
+        iid.to_str().unwrap(),
+        "-t",
+        "base-only",
+        &context,
     ]);
     let image = &root.json(&["inspect", "base-only"])[0];
     assert_eq!(image["config"]["config"]["Labels"]["kind"], "flag");

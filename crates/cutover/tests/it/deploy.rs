@@ -90,7 +90,8 @@ impl Shop {
     /// Starts a load on the proxy; [`Load::end`] says how it went.
     pub(crate) fn load(&self) -> Load {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        let mut command = self.root.command(["loadgen", "--keep-alive", "4", "--per-request", "2", &url]);
+        let mut command =
+            self.root.command(["loadgen", "--keep-alive", "4", "--per-request", "2", &url]);
         let child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -149,8 +150,12 @@ fn the_whole_story_under_load_without_a_failed_request() {
     load.end_without_failure();
 
     let ledger = shop.root.json(&["ledger", "--json"]);
-    let outcomes: Vec<&str> =
-        ledger.as_array().unwrap().iter().map(|one| one["outcome"]["outcome"].as_str().unwrap()).collect();
+    let outcomes: Vec<&str> = ledger
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["outcome"]["outcome"].as_str().unwrap())
+        .collect();
     assert_eq!(outcomes, ["reverted", "succeeded", "succeeded", "succeeded", "succeeded"]);
     shop.root.ok(["down"]);
     assert_eq!(shop.root.ok(["ps", "-aq"]), "");
@@ -250,7 +255,9 @@ secrets:
     assert!(shop.get().contains("first-secret\none"), "{}", shop.get());
     let diff = shop.root.ok(["diff", "1", "2"]);
     assert!(diff.contains("EXTRA") && diff.contains("key"), "{diff}");
-    for text in [&diff, &shop.root.ok(["releases", "--json"]), &shop.root.ok(["ledger", "1", "--json"])] {
+    for text in
+        [&diff, &shop.root.ok(["releases", "--json"]), &shop.root.ok(["ledger", "1", "--json"])]
+    {
         assert!(!text.contains("first-secret") && !text.contains("second-secret"), "{text}");
     }
 }
@@ -276,7 +283,11 @@ volumes: { data: {} }
     let load = shop.load();
     shop.deploy("two");
     load.end_without_failure();
-    assert!(shop.get().ends_with("one\ntwo\n"), "one after the other, on one volume: {}", shop.get());
+    assert!(
+        shop.get().ends_with("one\ntwo\n"),
+        "one after the other, on one volume: {}",
+        shop.get()
+    );
 }
 
 #[test]

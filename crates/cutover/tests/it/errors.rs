@@ -6,7 +6,13 @@ use crate::harness::Root;
 #[test]
 fn wrong_command_lines_end_with_2() {
     let root = Root::new();
-    for args in [&["nosuch"][..], &["run"], &["run", "--nosuch", "x"], &["ps", "--filter", "x=y"], &["save", "--format", "zip", "x"]] {
+    for args in [
+        &["nosuch"][..],
+        &["run"],
+        &["run", "--nosuch", "x"],
+        &["ps", "--filter", "x=y"],
+        &["save", "--format", "zip", "x"],
+    ] {
         root.fails(2, args);
     }
     let err = root.fails(2, ["deplyo"]);

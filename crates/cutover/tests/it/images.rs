@@ -54,16 +54,33 @@ fn podman_and_skopeo_read_what_we_save_and_the_other_way() {
     root.ok(["save", "-o", saved.to_str().unwrap(), "busybox"]);
     let podman = |args: &[&str]| {
         let output = Command::new("podman")
-            .arg("--root").arg(dir.join("podman")).arg("--runroot").arg(dir.join("podman-run"))
-            .args(["--storage-driver", "vfs"]).args(args).output().unwrap();
-        assert!(output.status.success(), "podman {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+            .arg("--root")
+            .arg(dir.join("podman"))
+            .arg("--runroot")
+            .arg(dir.join("podman-run"))
+            .args(["--storage-driver", "vfs"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "podman {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let loaded = podman(&["load", "-i", saved.to_str().unwrap()]);
     assert!(loaded.contains("busybox"), "{loaded}");
     for format in ["docker-archive", "oci-archive"] {
         let theirs = dir.join(format);
-        podman(&["save", "--format", format, "-o", theirs.to_str().unwrap(), "docker.io/library/busybox:latest"]);
+        podman(&[
+            "save",
+            "--format",
+            format,
+            "-o",
+            theirs.to_str().unwrap(),
+            "docker.io/library/busybox:latest",
+        ]);
         let other = Root::new();
         let said = other.ok(["load", "-i", theirs.to_str().unwrap()]);
         assert!(said.contains("busybox"), "{format}: {said}");
@@ -89,7 +106,9 @@ fn damaged_archives_are_refused_and_leave_nothing() {
     root.ok(["save", "-o", file.to_str().unwrap(), "busybox"]);
     let bytes = std::fs::read(&file).unwrap();
     let other = Root::new();
-    for (name, bytes) in [("truncated", &bytes[..bytes.len() / 2]), ("empty", &[]), ("noise", &[7; 4096])] {
+    for (name, bytes) in
+        [("truncated", &bytes[..bytes.len() / 2]), ("empty", &[]), ("noise", &[7; 4096])]
+    {
         let path = other.work().join(name);
         std::fs::write(&path, bytes).unwrap();
         let err = other.fails(3, ["load", "-i", path.to_str().unwrap()]);

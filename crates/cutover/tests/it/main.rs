@@ -3,6 +3,13 @@
 //! `make test` builds the static release binary and names it in `CUTOVER_BIN`; without that, cargo's
 //! own build of it is driven.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that cannot go on should panic, and says where"
+)]
+
 mod build;
 mod deploy;
 mod errors;

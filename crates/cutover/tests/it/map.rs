@@ -23,8 +23,13 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         (
             "cutover",
             &[
-                "cutover-core", "cutover-store", "cutover-runtime", "cutover-registry",
-                "cutover-build", "cutover-proxy", "cutover-release",
+                "cutover-core",
+                "cutover-store",
+                "cutover-runtime",
+                "cutover-registry",
+                "cutover-build",
+                "cutover-proxy",
+                "cutover-release",
             ],
         ),
     ])
@@ -61,8 +66,12 @@ fn the_architecture_page_has_a_heading_for_each_crate_and_names_files_that_exist
     }
     let mut checked = 0;
     for word in page.split('`').skip(1).step_by(2) {
-        if word.starts_with("crates/") || word.starts_with("docs/") || word.starts_with("scripts/") {
-            assert!(top().join(word).exists(), "ARCHITECTURE.md names `{word}`, which is not there");
+        if word.starts_with("crates/") || word.starts_with("docs/") || word.starts_with("scripts/")
+        {
+            assert!(
+                top().join(word).exists(),
+                "ARCHITECTURE.md names `{word}`, which is not there"
+            );
             checked += 1;
         }
     }
@@ -73,5 +82,8 @@ fn the_architecture_page_has_a_heading_for_each_crate_and_names_files_that_exist
 fn the_lockfile_stays_within_its_budget() {
     let lock = std::fs::read_to_string(top().join("Cargo.lock")).unwrap();
     let packages = lock.matches("[[package]]").count();
-    assert!(packages <= 250, "{packages} packages: a dependency is a decision; raise this on purpose");
+    assert!(
+        packages <= 250,
+        "{packages} packages: a dependency is a decision; raise this on purpose"
+    );
 }

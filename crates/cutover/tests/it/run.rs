@@ -48,9 +48,26 @@ fn configuration_comes_from_flags_and_the_environment() {
     std::fs::create_dir_all(root.work().join("data")).unwrap();
     std::fs::write(root.work().join("data/x"), "mounted\n").unwrap();
     let out = root.ok([
-        "run", "--rm", "--env-file", file.to_str().unwrap(), "-e", "BOTH=flag", "-w", "/tmp", "-u",
-        "web", "--hostname", "box", "-v", "./data:/data:ro", "--tmpfs", "/t:mode=0700,size=1m",
-        "busybox", "sh", "-c", script,
+        "run",
+        "--rm",
+        "--env-file",
+        file.to_str().unwrap(),
+        "-e",
+        "BOTH=flag",
+        "-w",
+        "/tmp",
+        "-u",
+        "web",
+        "--hostname",
+        "box",
+        "-v",
+        "./data:/data:ro",
+        "--tmpfs",
+        "/t:mode=0700,size=1m",
+        "busybox",
+        "sh",
+        "-c",
+        script,
     ]);
     let lines: Vec<&str> = out.lines().collect();
     assert_eq!(lines[..6], ["1 flag", "/tmp", "web", "1000 2000", "box", "mounted"]);
@@ -77,7 +94,7 @@ fn a_container_cannot_do_what_it_should_not() {
         0,
         "a read-only root is read-only"
     );
-    assert_eq!(sh("ps | wc -l").out.trim().parse::<u32>().unwrap() < 6, true, "own pids only");
+    assert!(sh("ps | wc -l").out.trim().parse::<u32>().unwrap() < 6, "own pids only");
 }
 
 #[test]
@@ -94,7 +111,8 @@ fn limits_hold() {
 #[test]
 fn a_detached_container_lives_on() {
     let root = Root::with_busybox();
-    let id = root.ok(["run", "-d", "--name", "web", "busybox", "sh", "-c", "echo up; exec sleep 600"]);
+    let id =
+        root.ok(["run", "-d", "--name", "web", "busybox", "sh", "-c", "echo up; exec sleep 600"]);
     assert_eq!(id.len(), 64);
     assert_eq!(root.ok(["ps", "-q", "--no-trunc"]), id);
     eventually("the log has a line", || root.ok(["logs", "web"]) == "up");
@@ -127,8 +145,19 @@ fn a_stop_signal_is_given_time() {
 #[test]
 fn restart_policies_bring_it_back() {
     let root = Root::with_busybox();
-    root.ok(["run", "-d", "--name", "flaky", "--restart", "on-failure:2", "busybox", "sh", "-c", "echo try; exit 1"]);
-    eventually("it gave up", || root.ok(["ps", "-q", "-f", "status=exited"]) != "");
+    root.ok([
+        "run",
+        "-d",
+        "--name",
+        "flaky",
+        "--restart",
+        "on-failure:2",
+        "busybox",
+        "sh",
+        "-c",
+        "echo try; exit 1",
+    ]);
+    eventually("it gave up", || !root.ok(["ps", "-q", "-f", "status=exited"]).is_empty());
     assert_eq!(root.ok(["logs", "flaky"]).lines().count(), 3, "one start and two restarts");
 }
 
@@ -136,12 +165,25 @@ fn restart_policies_bring_it_back() {
 fn health_is_told() {
     let root = Root::with_busybox();
     root.ok([
-        "run", "-d", "--name", "h", "--health-cmd", "test -e /tmp/well", "--health-interval",
-        "100ms", "--health-retries", "2", "--health-timeout", "2s", "busybox", "sleep", "600",
+        "run",
+        "-d",
+        "--name",
+        "h",
+        "--health-cmd",
+        "test -e /tmp/well",
+        "--health-interval",
+        "100ms",
+        "--health-retries",
+        "2",
+        "--health-timeout",
+        "2s",
+        "busybox",
+        "sleep",
+        "600",
     ]);
-    eventually("unhealthy", || root.ok(["ps", "-q", "-f", "health=unhealthy"]) != "");
+    eventually("unhealthy", || !root.ok(["ps", "-q", "-f", "health=unhealthy"]).is_empty());
     root.ok(["exec", "h", "touch", "/tmp/well"]);
-    eventually("healthy", || root.ok(["ps", "-q", "-f", "health=healthy"]) != "");
+    eventually("healthy", || !root.ok(["ps", "-q", "-f", "health=healthy"]).is_empty());
 }
 
 #[test]
@@ -169,7 +211,8 @@ fn containers_on_a_network_reach_each_other() {
     let state = root.json(&["inspect", "a"]);
     let ip = state[0]["state"]["addresses"][0]["ip"].as_str().unwrap().to_owned();
     let url = format!("http://{ip}/");
-    let fetch = || root.run(["run", "--rm", "--network", "backend", "busybox", "wget", "-qO-", &url]);
+    let fetch =
+        || root.run(["run", "--rm", "--network", "backend", "busybox", "wget", "-qO-", &url]);
     eventually("it answers", || fetch().out == "hello\n");
     let other = root.run(["run", "--rm", "busybox", "wget", "-T", "2", "-qO-", &url]);
     assert_ne!(other.code, 0, "networks are apart");
@@ -180,7 +223,16 @@ fn containers_on_a_network_reach_each_other() {
 #[test]
 fn volumes_outlive_containers_and_take_the_images_files() {
     let root = Root::with_busybox();
-    root.ok(["run", "--rm", "-v", "data:/etc", "busybox", "sh", "-c", "test -e /etc/passwd && echo x > /etc/mine"]);
+    root.ok([
+        "run",
+        "--rm",
+        "-v",
+        "data:/etc",
+        "busybox",
+        "sh",
+        "-c",
+        "test -e /etc/passwd && echo x > /etc/mine",
+    ]);
     assert_eq!(root.ok(["run", "--rm", "-v", "data:/d", "busybox", "cat", "/d/mine"]), "x");
     assert_eq!(root.ok(["volume", "ls", "-q"]), "data");
     root.ok(["volume", "rm", "data"]);
@@ -192,13 +244,26 @@ fn a_flood_of_output_cannot_fill_the_disk() {
     let root = Root::with_busybox();
     let flood = "yes 0123456789012345678901234567890123456789 | head -c 8000000";
     root.ok([
-        "run", "-d", "--name", "f", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "busybox",
-        "sh", "-c", flood,
+        "run",
+        "-d",
+        "--name",
+        "f",
+        "--log-opt",
+        "max-size=1m",
+        "--log-opt",
+        "max-file=2",
+        "busybox",
+        "sh",
+        "-c",
+        flood,
     ]);
     assert_eq!(root.ok(["wait", "f"]), "0");
     let logs = root.path().join("root/containers");
-    let size: u64 = walk(&logs).iter().filter(|path| path.to_string_lossy().contains("/log/"))
-        .map(|path| path.metadata().unwrap().len()).sum();
+    let size: u64 = walk(&logs)
+        .iter()
+        .filter(|path| path.to_string_lossy().contains("/log/"))
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
     assert!(size > 0 && size <= (2 << 20) + (64 << 10), "{size} bytes of log");
 }
 
