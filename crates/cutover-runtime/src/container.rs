@@ -31,6 +31,7 @@ pub use config::{
     Attachment, CONFIG_VERSION, ContainerConfig, Dns, ImageName, LogConfig, Mount, MountKind,
     NetworkMode, Port, Protocol, Resources, RestartPolicy, Security,
 };
+pub(crate) use containers::make_private;
 pub use containers::{Containers, Recovered, Summary};
 pub use error::{Error, Result};
 pub use exec::ExecOptions;

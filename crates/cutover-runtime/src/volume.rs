@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::container::paths::Places;
-use crate::container::{Error, MountKind, Result, check_name, files};
+use crate::container::{Error, MountKind, Result, check_name, files, make_private};
 
 /// The version of `meta.json`.
 pub const VOLUME_VERSION: u32 = 1;
@@ -158,7 +158,7 @@ impl Volumes {
 
     /// One at a time makes, fills or removes volumes; ends with the file.
     fn lock(&self) -> io::Result<File> {
-        fs::create_dir_all(self.all())?;
+        make_private(&self.all(), 0o711)?;
         let path = self.all().join(".lock");
         let file = fs::OpenOptions::new().create(true).append(true).open(path)?.into_file();
         flock(&file, FlockOperation::LockExclusive)?;

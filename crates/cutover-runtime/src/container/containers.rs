@@ -45,6 +45,8 @@ impl Containers {
     /// `root` keeps containers and volumes, `run` their sockets.
     pub fn open(root: &Path, run: &Path) -> Result<Self> {
         let places = Places { root: std::path::absolute(root)?, run: std::path::absolute(run)? };
+        // Configs hold environments, and environments hold passwords.
+        make_private(&places.containers(), 0o700)?;
         fs::create_dir_all(places.names())?;
         Ok(Self { places, program: Program::default() })
     }
@@ -271,6 +273,18 @@ impl Containers {
     pub fn with_shim(mut self, program: &Path) -> Self {
         self.program = Program::At(program.to_owned());
         self
+    }
+}
+
+/// Makes a directory that others may not list, with what it is in.
+pub(crate) fn make_private(dir: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

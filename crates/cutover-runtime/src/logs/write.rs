@@ -138,3 +138,31 @@ fn ends_with_newline(dir: &Path, size: u64) -> io::Result<bool> {
     file.file().read_exact_at(&mut last, size - 1)?;
     Ok(last == *b"\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_costs_lines_and_says_how_many() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(dir.path(), LogConfig::default()).unwrap();
+        let time = Timestamp::UNIX_EPOCH;
+        let write = |writer: &mut Writer, text: &str| {
+            writer.add(Stream::Stdout, &stamp(time), text.as_bytes());
+            writer.flush(time);
+        };
+        write(&mut writer, "before\n");
+        let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let disk = std::mem::replace(&mut writer.file, full);
+        write(&mut writer, "lost\n");
+        write(&mut writer, "lost\n");
+        writer.file = disk;
+        write(&mut writer, "after\n");
+        let mut reader = crate::logs::Reader::open(dir.path(), &Default::default()).unwrap();
+        let texts: Vec<String> =
+            std::iter::from_fn(|| reader.next().unwrap()).map(|entry| entry.text).collect();
+        let note = "cutover: 2 lines of output were lost here\n";
+        assert_eq!(texts, ["before\n", note, "after\n"]);
+    }
+}

@@ -62,8 +62,9 @@ impl Client {
     }
 
     pub(super) fn is_hopeless(&self, now: Duration) -> bool {
-        let starter = matches!(self.role, Role::Attached { starter: true, .. });
-        !starter && self.stuck_since.is_some_and(|since| now >= since + PATIENCE)
+        // An exec's client holds up nobody but its own command.
+        let holds_up_others = matches!(self.role, Role::Attached { starter: false, .. });
+        holds_up_others && self.stuck_since.is_some_and(|since| now >= since + PATIENCE)
     }
 
     pub(super) fn send(&mut self, kind: Kind, body: &[u8]) {
@@ -113,5 +114,34 @@ impl Client {
     /// The next frame that it sent. An error: it talks nonsense.
     pub(super) fn next_frame(&mut self) -> io::Result<Option<(Kind, Vec<u8>)>> {
         self.frames.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills a client that takes nothing; whether it is given up before and after ten seconds, and after
+    /// it has taken something.
+    fn check(role: Role, expected: [bool; 3]) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours, role).unwrap();
+        let at = Duration::from_secs;
+        while !client.is_full() {
+            client.send(Kind::Stdout, &[0; 4096]);
+            assert!(client.flush(at(100)));
+        }
+        let before = client.is_hopeless(at(109));
+        let after = client.is_hopeless(at(110));
+        theirs.read_exact(&mut [0; 64 << 10]).unwrap();
+        assert!(client.flush(at(110)));
+        assert_eq!([before, after, client.is_hopeless(at(111))], expected, "{role:?}");
+    }
+
+    #[test]
+    fn only_who_came_later_is_given_up() {
+        check(Role::Attached { stdin: false, starter: false }, [false, true, false]);
+        check(Role::Exec(1), [false; 3]);
+        check(Role::Attached { stdin: true, starter: true }, [false; 3]);
     }
 }

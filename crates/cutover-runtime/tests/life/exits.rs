@@ -1,12 +1,15 @@
 //! How runs end: codes, signals, failures to start.
 
-use cutover_runtime::container::{Ended, Error, ExitStatus, Status};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use cutover_runtime::container::{Containers, Ended, Error, ExitStatus, Id, Status};
 use fs_err as fs;
 
 use crate::tests;
-use crate::world::{World, exited};
+use crate::world::{World, await_line, exec, exited};
 
-tests![exits: codes_and_streams, signals_and_memory, failures_to_start, auto_remove, names];
+tests![exits: codes_and_streams, signals_and_memory, failures_to_start, auto_remove, names, deep_root, watched];
 
 fn codes_and_streams() {
     let Some(world) = World::new() else { return };
@@ -66,12 +69,48 @@ fn auto_remove() {
         again.id = crate::world::random_id().parse().unwrap();
         assert_eq!(world.run(again).exit, Ended::Exited(ExitStatus::exited(0)));
     }
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let end = std::time::Instant::now() + Duration::from_secs(10);
     let count = || fs::read_dir(world.dir.path().join("containers")).unwrap().count();
     while count() > 1 && std::time::Instant::now() < end {
         std::thread::yield_now();
     }
     assert_eq!(count(), 1, "only `names` is left");
+}
+
+/// A socket's address holds 108 bytes; a root may be deeper than that.
+fn deep_root() {
+    let Some(mut world) = World::new() else { return };
+    let root = world.dir.path().join("deep".repeat(30));
+    let containers = Containers::open(&root, &root.join("run")).unwrap();
+    world.containers = containers.with_shim(&std::env::current_exe().unwrap());
+    let container = world.start(world.options("echo ready; sleep 1000"));
+    await_line(&container, "ready");
+    assert_eq!(exec(&container, "echo in").stdout, "in\n");
+    let mode = fs::metadata(root.join("containers")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "what is in an environment is nobody else's");
+    container.stop(Some(Duration::ZERO)).unwrap();
+}
+
+/// Every change of state wakes, also of containers that did not exist when the watch began.
+fn watched() {
+    let Some(world) = World::new() else { return };
+    let mut watch = world.containers.watch().unwrap();
+    let mut changed = |what: &str, id: &Id| {
+        let changed = watch.next(Some(Duration::from_secs(20))).unwrap();
+        assert!(changed.contains(id), "{what}: {changed:?}");
+    };
+    let mut options = world.options("read go");
+    options.stdin = true;
+    let container = world.create(options);
+    changed("created", container.id());
+    container.start().unwrap();
+    changed("started", container.id());
+    container.kill(9).unwrap();
+    container.wait().unwrap();
+    changed("exited", container.id());
+    container.remove(false, false).unwrap();
+    changed("removed", container.id());
+    assert_eq!(watch.next(Some(Duration::ZERO)).unwrap().len(), 0);
 }
 
 fn names() {
