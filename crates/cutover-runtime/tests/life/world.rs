@@ -59,7 +59,7 @@ impl World {
         for applet in APPLETS {
             fs_err::os::unix::fs::symlink("busybox", image.join("bin").join(applet)).unwrap();
         }
-        let users = "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/home/web:/bin/sh\n";
+        let users = "root:x:0:0:root:/:/bin/sh\nweb:x:1000:1000::/home/web:/bin/sh\n";
         fs::write(image.join("etc/passwd"), users).unwrap();
         fs::write(image.join("etc/group"), "root:x:0:\nweb:x:1000:\nextra:x:2000:web\n").unwrap();
         let own = std::env::current_exe().unwrap();
