@@ -64,14 +64,12 @@ impl From<'_> {
     }
 
     fn children(&self, path: &Path) -> Result<Vec<(PathBuf, Meta)>, TreeError> {
-        let mut children = Vec::new();
-        for name in self.tree.names(path)? {
-            let path = path.join(name);
-            if let Some(meta) = self.meta(&path)? {
-                children.push((path, meta));
+        match self.visible {
+            None => self.tree.entries(path),
+            Some(visible) => {
+                Ok(visible.children(path).map(|(path, meta)| (path.to_owned(), *meta)).collect())
             }
         }
-        Ok(children)
     }
 
     fn not_found(&self, path: &str) -> SelectError {

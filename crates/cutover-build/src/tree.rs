@@ -134,6 +134,24 @@ impl Tree {
         read().map_err(TreeError::at("read the directory", path))
     }
 
+    /// What is in a directory, sorted by name. What vanishes meanwhile is left out.
+    pub(crate) fn entries(&self, path: &Path) -> Result<Vec<(PathBuf, Meta)>, TreeError> {
+        let names = self.names(path)?;
+        let read = || {
+            let directory = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+            let mut entries = Vec::with_capacity(names.len());
+            for name in names {
+                match rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => entries.push((path.join(name), Meta::of(&stat))),
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(errno) => return Err(errno),
+                }
+            }
+            Ok(entries)
+        };
+        read().map_err(TreeError::at("read the directory", path))
+    }
+
     /// The extended attributes that images carry, sorted by name.
     pub(crate) fn xattrs(
         &self,

@@ -1,6 +1,6 @@
 //! Which files of a context exist for the build, and what they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::ignore::{Ignore, Matched};
@@ -10,6 +10,8 @@ use crate::tree::{Kind, Meta, Tree, TreeError};
 #[derive(Debug, Default)]
 pub(crate) struct Visible {
     files: BTreeMap<PathBuf, Meta>,
+    /// Visible files of each directory, in order.
+    children: HashMap<PathBuf, Vec<PathBuf>>,
     /// Files that an ignore rule hides, for hints; directories stand for what is below them.
     hidden: Vec<PathBuf>,
 }
@@ -24,6 +26,12 @@ impl Visible {
 
     pub(crate) fn meta(&self, path: &Path) -> Option<&Meta> {
         self.files.get(path)
+    }
+
+    /// The visible files of a directory.
+    pub(crate) fn children(&self, path: &Path) -> impl Iterator<Item = (&Path, &Meta)> {
+        let children = self.children.get(path).into_iter().flatten();
+        children.filter_map(|path| Some((path.as_path(), self.files.get(path)?)))
     }
 
     /// Whether an ignore rule hides `path`.
@@ -46,10 +54,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Returns whether anything below `path` is visible.
     fn directory(&mut self, path: &Path, matched: &Matched) -> Result<bool, TreeError> {
-        let mut any = false;
-        for name in self.tree.names(path)? {
-            let path = path.join(name);
-            let Some(meta) = self.tree.meta(&path)? else { continue };
+        let mut children = Vec::new();
+        for (path, meta) in self.tree.entries(path)? {
             let (ignored, matched) = self.ignore.matches(&path.to_string_lossy(), matched);
             // An ignored directory is there if a later rule brings back something below it.
             let below = meta.is_dir()
@@ -58,10 +64,12 @@ impl Walk<'_> {
             if ignored && !below {
                 self.found.hidden.push(path);
             } else if meta.kind != Kind::Socket {
-                self.found.files.insert(path, meta);
-                any = true;
+                self.found.files.insert(path.clone(), meta);
+                children.push(path);
             }
         }
+        let any = !children.is_empty();
+        self.found.children.insert(path.to_owned(), children);
         Ok(any)
     }
 }
