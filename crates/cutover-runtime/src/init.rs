@@ -15,6 +15,7 @@
 mod attach;
 mod child;
 mod create;
+mod devices;
 mod exec;
 mod filesystems;
 mod finish;

@@ -95,13 +95,36 @@ fn killing_one_by_one() {
     child.wait().expect("wait");
 }
 
-/// The v2 program, attached to the v2 group even where v1 would do.
+/// The v2 program, attached to the v2 group even where v1 would do: there, nothing else restricts devices.
 #[test]
-fn the_device_program_is_accepted() {
-    let scratch = Scratch::new("bpf", &Resources::default());
-    let Some(group) = scratch.0.unified() else { return };
+fn the_device_program_decides() {
+    use std::io::{Read, Write};
+    let name = format!("test-bpf-{}", std::process::id());
+    let cgroup = Cgroup::create(&name, &Resources::default(), None).expect("control group");
+    let scratch = Scratch(cgroup);
+    let Some(group) = scratch.0.unified() else {
+        println!("SKIPPED: no v2 hierarchy is mounted");
+        return;
+    };
     devices::attach(&group, &devices::DEFAULT).expect("attached");
-    let mut child = sleeper(&scratch.0);
-    scratch.0.kill_all().expect("kill");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let script = "read go; for d in '1 3' '1 5' '1 11' '5 0' '10 237'; do mknod d c $d && echo made && \
+        dd if=d of=/dev/null count=0 2>/dev/null && echo $d; rm d; done";
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", script])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("shell");
+    let group = Dir::open(&group).expect("group");
+    group.write("cgroup.procs", &child.id().to_string()).expect("moved");
+    child.stdin.take().expect("stdin").write_all(b"go\n").expect("written");
+    let mut text = String::new();
+    child.stdout.take().expect("stdout").read_to_string(&mut text).expect("output");
     child.wait().expect("wait");
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        ["made", "1 3", "made", "1 5", "made", "made", "made"]
+    );
 }

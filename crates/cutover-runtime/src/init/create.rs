@@ -8,7 +8,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use super::prepare::{self, failed};
 use super::program::{Attached, Finish, Join, Program};
 use super::report::{self, Failure, Message, Step};
-use super::{CreateError, Created, ExitStatus, Io, Running, StartError, child, finish, plan};
+use super::{
+    CreateError, Created, ExitStatus, Io, Running, StartError, child, devices, finish, plan,
+};
 use crate::cgroup::Cgroup;
 use crate::spec::Spec;
 use crate::sys::{clone, own_exe, process};
@@ -54,7 +56,7 @@ pub(super) fn create(spec: &Spec, io: Io) -> Result<Created, CreateError> {
     }
     let plan = plan::plan(spec, prepare::own_capabilities()?)?;
     let namespaces = plan.namespaces;
-    let (_, devices) = prepare::nodes(spec)?;
+    let (_, devices) = devices::nodes(spec)?;
     let mut program = prepare::program(spec, plan, io)?;
     let cgroup = Cgroup::create(&spec.cgroup, &spec.resources, devices.as_deref())?;
     let mut guard = CgroupGuard(Some(cgroup.clone()));

@@ -3,19 +3,19 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, makedev, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{FsOpenFlags, fsopen};
 
-use super::filesystems;
 use super::plan::{Plan, Walls, invalid};
-use super::program::{Attach, Attached, CgroupTrees, Finish, Join, Launch, Node, Program, Streams};
+use super::program::{Attach, Attached, CgroupTrees, Finish, Join, Launch, Program, Streams};
 use super::target::{Kind, Target};
 use super::user::{self, Identity};
 use super::{CreateError, Io};
+use super::{devices, filesystems};
 use crate::caps::CapSet;
-use crate::cgroup::{DeviceRule, DeviceType, Entrance};
+use crate::cgroup::Entrance;
 use crate::mounts::{self, Bind, MountError};
-use crate::spec::{Device, Mount, MountKind, Network, Sharing, Spec};
+use crate::spec::{Mount, MountKind, Network, Sharing, Spec};
 use crate::sys::exec::StringArray;
 use crate::sys::mount::{NO_DEV, NO_EXEC, NO_SUID};
 
@@ -77,7 +77,7 @@ pub(super) fn program(spec: &Spec, plan: Plan<'_>, io: Io) -> Result<Program> {
         root_read_only: spec.rootfs.read_only(),
         privileged: spec.privileged,
         shm_size: text("shm_size", spec.shm_size.to_string())?,
-        nodes: nodes(spec)?.0,
+        nodes: devices::nodes(spec)?.0,
         cgroups: CgroupTrees::None,
         files,
         mounts,
@@ -273,67 +273,6 @@ fn file(store: &OwnedFd, index: usize, kind: &MountKind, target: &str) -> Result
     };
     write().map_err(failed("write the file", target))?;
     Ok(Attached::File { name, read_only: *read_only })
-}
-
-/// Device nodes, and the rules that let the container use them (`None`: all devices).
-pub(super) fn nodes(spec: &Spec) -> Result<(Vec<Node>, Option<Vec<DeviceRule>>)> {
-    const DEFAULT: [(&str, u32, u32); 6] = [
-        ("/null", 1, 3),
-        ("/zero", 1, 5),
-        ("/full", 1, 7),
-        ("/random", 1, 8),
-        ("/urandom", 1, 9),
-        ("/tty", 5, 0),
-    ];
-    let character = FileType::CharacterDevice.as_raw_mode();
-    let mut nodes = Vec::new();
-    for (path, major, minor) in DEFAULT {
-        let target = Target::new(path).map_err(|reason| invalid("devices", reason))?;
-        let device = makedev(major, minor);
-        nodes.push(Node { target, mode: character | 0o666, device, uid: 0, gid: 0 });
-    }
-    let mut rules = crate::cgroup::DEFAULT_DEVICES.to_vec();
-    for device in &spec.devices {
-        let (node, rule) = host_device(device)?;
-        nodes.retain(|other: &Node| other.target != node.target);
-        nodes.push(node);
-        rules.push(rule);
-    }
-    Ok((nodes, (!spec.privileged).then_some(rules)))
-}
-
-fn host_device(device: &Device) -> Result<(Node, DeviceRule)> {
-    let target = Target::new(&device.target).map_err(|reason| invalid("devices", reason))?;
-    let below = target.display().strip_prefix("/dev").filter(|_| target.depth() > 1);
-    let ours = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/console", "/dev/null"];
-    let Some(below) = below.filter(|_| !ours.iter().any(|path| target.is_within(path))) else {
-        return Err(invalid("devices", format!("`{}` is not a place for a device", device.target)));
-    };
-    if !device.permissions.chars().all(|c| "rwm".contains(c)) {
-        let reason = format!("`{}`: permissions are `r`, `w` and `m`", device.permissions);
-        return Err(invalid("devices", reason));
-    }
-    let stat = mounts::device(&device.source)?;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::CharacterDevice => DeviceType::Character,
-        FileType::BlockDevice => DeviceType::Block,
-        _ => {
-            let reason = format!("`{}` is not a device", device.source.display());
-            return Err(invalid("devices", reason));
-        }
-    };
-    let target = Target::new(below).map_err(|reason| invalid("devices", reason))?;
-    let (uid, gid) = (stat.st_uid, stat.st_gid);
-    let node = Node { target, mode: stat.st_mode, device: stat.st_rdev, uid, gid };
-    let rule = DeviceRule {
-        kind,
-        major: Some(rustix::fs::major(stat.st_rdev)),
-        minor: Some(rustix::fs::minor(stat.st_rdev)),
-        read: device.permissions.contains('r'),
-        write: device.permissions.contains('w'),
-        make: device.permissions.contains('m'),
-    };
-    Ok((node, rule))
 }
 
 /// Adds the control group to a program.

@@ -8,7 +8,7 @@ use cutover_runtime::spec::Spec;
 
 use crate::bundle::{Bundle, streams, strings};
 
-const ROUNDS: usize = 200;
+const ROUNDS: usize = 100;
 
 #[test]
 #[ignore = "a measurement, not a test"]

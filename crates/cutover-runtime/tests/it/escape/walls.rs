@@ -87,6 +87,39 @@ fn files_of_the_kernel() {
 }
 
 #[test]
+fn files_that_the_user_hides() {
+    let mut bundle = Bundle::new();
+    bundle.spec.masked_paths = strings(&["/etc", "/root/key", "/no/such", "/tmp/out"]);
+    bundle.spec.readonly_paths = strings(&["/var", "/tmp/out"]);
+    fs_err::write(bundle.image("root/key"), "secret").expect("file");
+    std::os::unix::fs::symlink("/proc/self/root/root", bundle.image("tmp/out")).expect("symlink");
+    let script = "ls /etc; cat /root/key; touch /var/x 2>/dev/null || echo refused; touch /root/x && echo written";
+    let output = bundle.sh(script);
+    // A magic link on the way is an error, not a way round.
+    assert_eq!(output.stderr, "mask `/tmp/out`: Too many levels of symbolic links (os error 40)");
+    bundle.spec.masked_paths.pop();
+    bundle.spec.readonly_paths.pop();
+    assert_eq!(bundle.sh(script).stdout, "refused\nwritten\n");
+}
+
+#[test]
+fn a_users_profile() {
+    let mut bundle = Bundle::new();
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_KILL_PROCESS"}]}"#;
+    bundle.spec.seccomp = cutover_runtime::spec::Seccomp::Profile(profile.to_owned());
+    let output = bundle.sh("mkdir /x; chmod 700 /tmp; echo $?");
+    assert_eq!(output.stdout, "159\n");
+    assert!(output.stderr.contains("No space left on device"), "{}", output.stderr);
+    bundle.spec.seccomp = cutover_runtime::spec::Seccomp::Profile("{".to_owned());
+    assert_eq!(
+        bundle.sh("true").stderr,
+        "invalid `seccomp`: seccomp profile is not valid JSON of docker's format"
+    );
+}
+
+#[test]
 fn devices() {
     // Nodes can be made, as docker allows, but what they lead to is refused.
     let script = "for d in 'c 1 1' 'c 1 2' 'c 1 11' 'b 254 0' 'b 8 0' 'c 10 237'; do \
