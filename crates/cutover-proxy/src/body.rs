@@ -27,10 +27,9 @@ pub(crate) struct RequestBody {
 impl RequestBody {
     pub(crate) fn new(body: Incoming, conn: &Rc<Conn>) -> Self {
         if body.is_end_stream() {
-            Self::empty()
-        } else {
-            Self { body: Some(body), conn: Some(Rc::clone(conn)) }
+            return Self::empty();
         }
+        Self { body: Some(body), conn: Some(Rc::clone(conn)) }
     }
 
     pub(crate) fn empty() -> Self {
@@ -52,9 +51,14 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        // The response timeout begins when the request has been sent.
-        this.conn.iter().for_each(|conn| conn.progress());
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(conn) = &this.conn {
+            // The response timeout begins when the request has been sent.
+            conn.progress();
+            if frame.is_none() || body.is_end_stream() {
+                conn.unread.set(false);
+            }
+        }
         Poll::Ready(frame)
     }
 
@@ -105,7 +109,7 @@ impl Body for ResponseBody {
         match &mut this.kind {
             Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Target { body, ended, flight, .. } => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
                 this.conn.progress();
                 Poll::Ready(match frame {
                     Some(Err(error)) => {

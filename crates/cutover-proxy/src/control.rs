@@ -74,7 +74,9 @@ pub enum Request {
     Listen { addr: SocketAddr },
     /// The sockets the proxy listens on. [`Reply::Listeners`], without the sockets themselves.
     Listeners,
-    /// The same with duplicates of the sockets, for the agent to hold in case the proxy dies.
+    /// The HTTP ones with duplicates of the sockets, for the agent to hold in case the proxy dies.
+    /// (Not those for DNS: whoever held one would keep its address taken when its network goes, and
+    /// a lost question is asked again.) [`Reply::Listeners`].
     TakeListeners,
     /// Serve on the sockets that come with this request. [`Reply::Ok`].
     GiveListeners { listeners: Vec<ListenerInfo> },

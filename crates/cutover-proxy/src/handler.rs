@@ -70,6 +70,8 @@ async fn exchange(
     mut parts: Parts,
     body: Incoming,
 ) -> Result<Response<ResponseBody>, Page> {
+    // A request that is refused here leaves its body unread.
+    conn.unread.set(!body.is_end_stream());
     let placed = place(worker, pick, &parts).await.inspect_err(|_| {
         worker.hub.rejected.fetch_add(1, Ordering::Relaxed);
     })?;

@@ -7,6 +7,7 @@
 mod accept;
 mod conn;
 mod duck;
+mod linger;
 
 pub(crate) use accept::serve_http;
 pub(crate) use conn::{Conn, Slot, Verdict};

@@ -146,7 +146,7 @@ impl Client {
         self.expect_ok(&Request::RemoveNames { network: network.to_owned(), generation })
     }
 
-    /// Duplicates of all listening sockets. While the caller holds them, connections that arrive
+    /// Duplicates of all sockets that serve HTTP. While the caller holds them, connections that arrive
     /// with no proxy alive wait instead of being refused.
     pub fn take_listeners(&mut self) -> Result<Vec<HeldListener>, CallError> {
         const REQUEST: &str = "take_listeners";

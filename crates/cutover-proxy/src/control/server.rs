@@ -317,7 +317,7 @@ impl Control {
     }
 
     fn take_listeners(&self) -> io::Result<Answer> {
-        let (listeners, sockets) = self.duplicates()?;
+        let (listeners, sockets) = announced(self.http_duplicates()?);
         Ok((Reply::Listeners { listeners }, sockets))
     }
 
@@ -332,7 +332,9 @@ impl Control {
         if session.taking_over.is_none() {
             session.taking_over = Some(Arc::clone(&self.changes).write_owned().await);
         }
-        let (listeners, sockets) = self.duplicates()?;
+        let mut all = self.http_duplicates()?;
+        all.extend(self.dns.duplicates()?);
+        let (listeners, sockets) = announced(all);
         let services = self.hub.registry.shared.services();
         let health = services.values().flat_map(|service| {
             let key = &service.spec.service;
@@ -342,14 +344,8 @@ impl Control {
         Ok((Reply::HandOver(Box::new(HandOver { listeners, health })), sockets))
     }
 
-    fn duplicates(&self) -> io::Result<(Vec<ListenerInfo>, Vec<OwnedFd>)> {
-        let mut all = Vec::new();
-        for listener in &*self.listeners.borrow() {
-            all.push(listener.try_clone()?);
-        }
-        all.extend(self.dns.duplicates()?);
-        all.truncate(wire::MAX_SOCKETS);
-        Ok(all.into_iter().map(|listener| (listener.info, listener.socket)).unzip())
+    fn http_duplicates(&self) -> io::Result<Vec<HeldListener>> {
+        self.listeners.borrow().iter().map(HeldListener::try_clone).collect()
     }
 
     async fn lame_duck(
@@ -382,6 +378,13 @@ impl Control {
         }
         told
     }
+}
+
+/// What to say about sockets, and the sockets. Of too many, the last DNS sockets are left out: the
+/// receiver binds their addresses itself, as soon as they are free.
+fn announced(mut all: Vec<HeldListener>) -> (Vec<ListenerInfo>, Vec<OwnedFd>) {
+    all.truncate(wire::MAX_SOCKETS);
+    all.into_iter().map(|listener| (listener.info, listener.socket)).unzip()
 }
 
 /// Waits until every worker has dropped its sender.

@@ -17,8 +17,8 @@ use rustix::net::{
 use super::{ListenerInfo, MAX_LINE};
 use crate::listen::HeldListener;
 
-/// How many sockets travel with one line at most.
-pub(crate) const MAX_SOCKETS: usize = 64;
+/// How many sockets travel with one line at most; the kernel's own limit is 253.
+pub(crate) const MAX_SOCKETS: usize = 250;
 
 /// The longest path that fits into `sockaddr_un`.
 const MAX_SUN_PATH: usize = 107;

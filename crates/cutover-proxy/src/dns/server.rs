@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::answer::{self, Answer, Zone};
@@ -36,6 +36,8 @@ pub(crate) struct Dns {
     sockets: RefCell<HashMap<(ListenerKind, SocketAddr), Served>>,
     /// Sockets received from another process for addresses not yet asked for.
     adopted: RefCell<Vec<HeldListener>>,
+    /// Told when a socket was adopted: an address that was taken may have been taken by it.
+    more: Notify,
     forwarding: Arc<Semaphore>,
     tcp_clients: Arc<Semaphore>,
     turn: Cell<usize>,
@@ -62,6 +64,7 @@ impl Dns {
             resolvers,
             sockets: RefCell::default(),
             adopted: RefCell::default(),
+            more: Notify::new(),
             forwarding: Arc::new(Semaphore::new(MAX_FORWARDED)),
             tcp_clients: Arc::new(Semaphore::new(MAX_TCP)),
             turn: Cell::new(0),
@@ -75,14 +78,10 @@ impl Dns {
         loop {
             let wanted = Arc::clone(&networks.borrow_and_update());
             let complete = self.apply(wanted.values());
-            let changed = networks.changed();
-            let outcome = if complete {
-                changed.await
-            } else {
-                tokio::time::timeout(RETRY, changed).await.unwrap_or(Ok(()))
-            };
-            if outcome.is_err() {
-                return;
+            tokio::select! {
+                changed = networks.changed() => if changed.is_err() { return },
+                () = self.more.notified() => {}
+                () = tokio::time::sleep(RETRY), if !complete => {}
             }
         }
     }
@@ -92,6 +91,7 @@ impl Dns {
         // Proves early that it is what it says.
         listen::udp(&listener.socket)?;
         self.adopted.borrow_mut().push(listener);
+        self.more.notify_one();
         Ok(())
     }
 

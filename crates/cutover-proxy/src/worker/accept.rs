@@ -17,6 +17,7 @@ use rustix::net::SocketFlags;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::linger::Lingering;
 use super::{Command, Slot, Worker};
 use crate::handler::{Pick, handle};
 use crate::listen;
@@ -121,7 +122,8 @@ impl Worker {
         let slot = Slot::connection(self, peer);
         // Without it a small response may wait for the client's acknowledgement of the last one.
         stream.set_nodelay(true).ok();
-        let task = serve_http(Rc::clone(self), slot, TokioIo::new(stream), Pick::Routes);
+        let stream = TokioIo::new(Lingering::new(stream, slot.conn.unread.clone()));
+        let task = serve_http(Rc::clone(self), slot, stream, Pick::Routes);
         tokio::task::spawn_local(task);
     }
 }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 
 use super::Worker;
+use super::linger::Unread;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub(crate) struct Conn {
     keep_alive: Duration,
     /// The client's address as a header value.
     pub(crate) peer: HeaderValue,
+    pub(crate) unread: Unread,
     worker: std::rc::Weak<Worker>,
 }
 
@@ -231,6 +233,7 @@ impl Slot {
             waker: RefCell::new(None),
             keep_alive: worker.hub.limits.keep_alive,
             peer,
+            unread: Unread::default(),
             worker: Rc::downgrade(worker),
         });
         let id = worker.next_conn.get();

@@ -265,6 +265,38 @@ fn a_target_that_closes_without_an_answer_is_named() {
 }
 
 #[test]
+fn an_answer_before_the_end_of_the_request_reaches_the_client() {
+    let rig = Rig::new();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let picky = Backend::start(move |exchange| {
+        exchange.write("HTTP/1.1 413 Too Large\r\nContent-Length: 7\r\n\r\ntoo big")?;
+        wait.lock().unwrap().recv().ok();
+        Err(std::io::ErrorKind::Other.into())
+    });
+    rig.switch(1, &[&picky]);
+    for (service, expected) in [("here", "413"), ("gone", "503")] {
+        if service == "gone" {
+            rig.switch(2, &[]);
+        }
+        let mut stream = rig.connect();
+        let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut sent = 0;
+        // More than all buffers on the way hold; a client reads only when it has sent everything.
+        while sent < 4_000_000 && stream.write_all(&[0; 40_000]).is_ok() {
+            sent += 40_000;
+        }
+        let response = rest(&mut stream);
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{response:?} after {sent}"
+        );
+    }
+    drop(done);
+}
+
+#[test]
 fn large_bodies_pass_in_constant_memory() {
     const SIZE: u64 = 100 << 20;
     let rig = Rig::new();
