@@ -49,7 +49,7 @@ pub enum BuildError {
     Ignore { path: PathBuf, problem: String },
     #[error("{file}: {problem}")]
     Target { problem: String, file: Arc<str>, hint: Option<String> },
-    /// BuildKit also takes a context or a stage here.
+    /// BuildKit also takes a named context or a stage here.
     #[error(
         "SOURCE_DATE_EPOCH `{text}` is not a number of seconds, and nothing else is supported yet"
     )]

@@ -101,6 +101,8 @@ fn epoch(options: &BuildOptions, shared: &Shared) -> Result<Option<i64>, BuildEr
         .or_else(|| shared.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str))
     {
         None | Some("") => Ok(options.source_date_epoch),
+        // A directory, unlike a repository, has no time of its own.
+        Some("context") => Ok(None),
         Some(text) => match text.parse() {
             Ok(epoch) => Ok(Some(epoch)),
             Err(_) => Err(BuildError::Epoch { text: text.to_owned() }),

@@ -110,9 +110,9 @@ fn what_is_not_there_yet_is_refused() {
     check(&lab, "scratch", "ADD https://example.com/x /", url);
     let mount = "Dockerfile:2: `RUN --mount` is not supported yet";
     check(&lab, "scratch", "RUN --mount=type=secret,id=x cat x", mount);
-    lab.options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "context".to_owned());
+    lab.options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "stage".to_owned());
     let epoch =
-        "SOURCE_DATE_EPOCH `context` is not a number of seconds, and nothing else is supported yet";
+        "SOURCE_DATE_EPOCH `stage` is not a number of seconds, and nothing else is supported yet";
     check(&lab, "scratch", "", epoch);
 }
 
