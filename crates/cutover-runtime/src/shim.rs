@@ -15,6 +15,7 @@
 mod boot;
 mod client;
 mod launch;
+mod memory;
 mod network;
 mod poll;
 mod probe;
@@ -26,6 +27,7 @@ mod streams;
 mod supervisor;
 
 pub(crate) use boot::connect;
+pub(crate) use memory::ENVIRONMENT;
 
 use std::env::ArgsOs;
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ use fs_err as fs;
 
 use super::Id;
 use super::paths::{Paths, Places};
+use crate::shim::ENVIRONMENT;
 use crate::shim::protocol::{Kind, Request, put_json};
 use crate::sys::own_exe;
 
@@ -62,6 +63,7 @@ pub(crate) fn spawn(
         .stdout(OwnedFd::from(lock))
         .stderr(log.into_parts().0)
         .env_clear()
+        .envs([ENVIRONMENT])
         .current_dir("/")
         .spawn()?;
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);

@@ -12,6 +12,7 @@ use rustix::fs::Mode;
 use rustix::process::{getpid, set_child_subreaper, setsid, umask};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
+use super::memory::keep_small;
 use super::supervisor::{Supervisor, Wakeups};
 use crate::container::Id;
 use crate::container::paths::{Paths, Places, SOCKET};
@@ -25,6 +26,7 @@ pub(super) fn boot(places: Places, id: &Id) -> io::Result<()> {
         Places { root: std::path::absolute(&places.root)?, run: std::path::absolute(&places.run)? };
     rustix::process::chdir("/")?;
     umask(Mode::WGRP | Mode::WOTH);
+    keep_small();
     // Among the last to be killed for memory. Needs a privilege that not every root has.
     fs::write("/proc/self/oom_score_adj", "-998").unwrap_or_default();
     let wakeups = wakeups()?;

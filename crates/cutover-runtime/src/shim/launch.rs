@@ -10,6 +10,7 @@ use fs_err as fs;
 
 use super::client::{Client, Role};
 use super::complain;
+use super::memory::for_children;
 use super::protocol::{Kind, Reply, Request};
 use super::requests::adopt_console;
 use super::streams::{Streams, Wanted};
@@ -96,7 +97,8 @@ impl Supervisor {
         let terminal = self.config.terminal.then(|| size.unwrap_or((0, 0)));
         let (mut streams, io) =
             Streams::open(Wanted { stdin: self.config.stdin, terminal }).map_err(io_failure)?;
-        let mut created = init::create(&self.spec, io).map_err(|error| Failure::ours(&error))?;
+        let mut created =
+            for_children(|| init::create(&self.spec, io)).map_err(|error| Failure::ours(&error))?;
         let console = created.console.take();
         let cgroup = created.cgroup.clone();
         let started = self.connect_and_start(created);

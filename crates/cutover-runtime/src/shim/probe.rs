@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::launch::chain;
+use super::memory::for_children;
 use super::streams::set_nonblocking;
 use super::supervisor::Supervisor;
 use crate::container::{ExecOptions, ExitStatus, Probe, clock};
@@ -98,7 +99,8 @@ impl Supervisor {
         let args = health::command(check, &self.config.shell);
         let spec = self.exec_spec(&ExecOptions { args, ..ExecOptions::default() });
         let (pipe, io) = probe_io().map_err(|error| error.to_string())?;
-        let running = init::exec(&self.spec, run.running.pidfd.as_fd(), &spec, io)
+        let pidfd = run.running.pidfd.as_fd();
+        let running = for_children(|| init::exec(&self.spec, pidfd, &spec, io))
             .map_err(|error| chain(&error))?;
         Ok((running, pipe))
     }

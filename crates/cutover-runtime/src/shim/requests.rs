@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::client::{Client, Role};
 use super::launch::chain;
+use super::memory::for_children;
 use super::protocol::{self, Kind, Reply, Request};
 use super::streams::{Streams, Wanted};
 use super::supervisor::{Exec, Stop, Supervisor, is_attached};
@@ -233,7 +234,7 @@ impl Supervisor {
             .and_then(|(mut streams, io)| {
                 use std::os::fd::AsFd;
                 let pidfd = run.running.pidfd.as_fd();
-                let mut running = init::exec(&self.spec, pidfd, &spec, io)
+                let mut running = for_children(|| init::exec(&self.spec, pidfd, &spec, io))
                     .map_err(|error| (error.exit_code(), chain(&error)))?;
                 adopt_console(&mut streams, &mut running, options.stdin)
                     .map_err(|error| (125, error.to_string()))?;
