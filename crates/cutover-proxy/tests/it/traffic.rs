@@ -269,12 +269,13 @@ fn a_target_that_closes_without_an_answer_is_named() {
 fn upload(rig: &Rig) -> std::io::Result<String> {
     const SIZE: usize = 4_000_000;
     let mut stream = rig.connect();
-    let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {SIZE}\r\n\r\n");
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes())?;
     for _ in 0..SIZE / 40_000 {
         stream.write_all(&[0; 40_000])?;
     }
-    stream.shutdown(Shutdown::Write)?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     Ok(response)
@@ -309,6 +310,27 @@ fn an_early_answer_of_a_target_is_not_lost_to_a_client_that_still_sends() {
             "{response}"
         );
     }
+}
+
+/// As with nginx and Go: whoever closes one direction before the answer has left, and the target
+/// is not kept busy for nobody.
+#[test]
+fn a_client_that_closes_its_side_has_left() {
+    let rig = Rig::new();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let slow = Backend::start(move |exchange| {
+        wait.lock().unwrap().recv().ok();
+        exchange.answer("too late.")
+    });
+    rig.switch(1, &[&slow]);
+    let mut stream = rig.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    eventually("it is with the target", || slow.requests() == 1);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut stream), "");
+    eventually("it is not in flight any more", || rig.target("g1i0").in_flight == 0);
+    drop(done);
 }
 
 #[test]
