@@ -27,6 +27,8 @@ pub(super) fn run(program: &Program, socket: BorrowedFd<'_>) -> i32 {
 
 /// Everything up to the program's own turn; all descriptors opened here are closed when it returns.
 fn make(program: &Program, socket: BorrowedFd<'_>) -> Result<bool, Failure> {
+    // Half a container must not outlive its maker; what holds for the program is set at its turn.
+    process::set_parent_death_signal(libc::SIGKILL).at(Step::Isolate, 0)?;
     isolate(program)?;
     let made = filesystems::create(program)?;
     enter_root(program.root.as_fd()).at(Step::EnterRoot, 0)?;

@@ -63,14 +63,18 @@ pub(super) fn create(spec: &Spec, io: Io) -> Result<Created, CreateError> {
     let mut entrance = cgroup.entrance()?;
     prepare::join_cgroup(&mut program, &mut entrance)?;
 
-    let (ours, theirs) = sockets()?;
+    let (mut ours, theirs) = sockets()?;
     let born_in = entrance.unified.as_ref().map(AsFd::as_fd);
-    let child = clone::spawn(namespaces, born_in, || child::run(&program, theirs.as_fd()))
-        .map_err(|source| CreateError::Prepare {
-            what: "create the namespaces of",
-            subject: spec.cgroup.clone(),
-            source,
-        })?;
+    let child = clone::spawn(namespaces, born_in, || {
+        // The child's copy of our end would keep it from ever hearing that we are gone.
+        let closed = rustix::io::dup3(&theirs, &mut ours, rustix::io::DupFlags::CLOEXEC);
+        if closed.is_err() { 255 } else { child::run(&program, theirs.as_fd()) }
+    })
+    .map_err(|source| CreateError::Prepare {
+        what: "create the namespaces of",
+        subject: spec.cgroup.clone(),
+        source,
+    })?;
     drop(theirs);
     let held = hold(&program, ours, &child)?;
     let console = wait_until_ready(&held, &program)?;

@@ -136,9 +136,8 @@ fn settle(finish: &Finish) -> Result<(), Failure> {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::OpenTerminal, 0)?;
     }
     // After the change of user, which clears it.
-    if let Some(signal) = finish.parent_death_signal {
-        process::set_parent_death_signal(signal).at(Step::Confine, 0)?;
-    }
+    process::set_parent_death_signal(finish.parent_death_signal.unwrap_or(0))
+        .at(Step::Confine, 0)?;
     signals::reset();
     Ok(())
 }

@@ -151,11 +151,17 @@ impl Unpacker<'_> {
         }
     }
 
+    /// In a first layer it is only noted: what it says is of the directory that someone packed, and
+    /// a private one (0700) would lock every user but root out. containerd, and so BuildKit, never
+    /// applies it. Further up it says that a step changed the root, and counts.
     fn root_entry(&mut self, entry: &mut Entry) -> Result<(), ApplyError> {
+        self.unpacked.root = true;
+        if self.lower.lookup(b"")?.is_none() {
+            return Ok(());
+        }
         let attributes = Attributes::of_entry(entry);
         attributes.set(self.root.as_fd()).map_err(at(b"/", "set attributes of"))?;
         self.dirs.insert(Vec::new(), attributes.mtime);
-        self.unpacked.root = true;
         Ok(())
     }
 }

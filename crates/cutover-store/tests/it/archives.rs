@@ -253,7 +253,7 @@ fn a_root_file_system_is_imported() {
     let image = import(config.clone()).unwrap();
     assert_eq!(import(config).unwrap().digest, image.digest, "importing is deterministic");
     let tree = fixture.tree(&image.chain_ids);
-    assert_eq!((tree.paths(), tree.node("").mode), (vec!["bin", "bin/sh"], 0o700));
+    assert_eq!((tree.paths(), tree.node("").mode), (vec!["bin", "bin/sh"], 0o755));
     let line = &image.history(&fixture.store)[0];
     assert_eq!((line.comment.as_str(), line.layer.is_some()), ("imported", true));
 

@@ -289,7 +289,9 @@ fn a_draft_leaves_and_comes_back_the_same() {
         drop(merged);
         let layer = draft.commit("").unwrap();
         chain.push(layer.chain_id.clone());
-        let here = fixture.tree(&chain);
+        let mut here = fixture.tree(&chain);
+        // Nor does the digest cover it: an equal layer of an earlier case is taken as it is.
+        here.0.get_mut("").unwrap().mtime = expected.node("").mtime;
         prop_assert!(here == expected, "snapshot: {here:?}\nexpected: {expected:?}");
 
         let mut tar = Vec::new();

@@ -10,8 +10,8 @@ use cutover_release::journal::{Entry, Journal, JournalError};
 use cutover_release::ledger::Begin;
 use cutover_release::step::Action;
 use cutover_release::{
-    Attempt, Course, Facts, Outcome as Ending, Plan, Releases, check, execute, explain, plan,
-    resume, rollback,
+    Attempt, Course, Facts, Outcome as Ending, Plan, PlanError, Releases, check, execute, explain,
+    plan, resume, rollback,
 };
 use tracing::{error, info};
 
@@ -41,10 +41,29 @@ struct Decided {
     facts: Facts,
 }
 
+enum Decision {
+    Plan(Box<Decided>),
+    /// What is wished for serves already.
+    Nothing {
+        release: u64,
+    },
+}
+
+fn nothing_to_do(app: &str, release: u64) -> String {
+    format!(
+        "release {release} of `{app}` serves already and nothing changed: there is nothing to do"
+    )
+}
+
 /// Plans without changing anything.
 pub(crate) fn show_plan(shared: &Shared, app: &str, wish: Wish) -> Event {
     match decide(shared, app, &wish, "", false) {
-        Ok(decided) => Event::Plan { lines: explain::plan(&decided.plan, &decided.facts.releases) },
+        Ok(Decision::Plan(decided)) => {
+            Event::Plan { lines: explain::plan(&decided.plan, &decided.facts.releases) }
+        }
+        Ok(Decision::Nothing { release }) => {
+            Event::Plan { lines: vec![nothing_to_do(app, release)] }
+        }
         Err(failure) => refused(failure),
     }
 }
@@ -60,7 +79,13 @@ pub(crate) fn run(
     let started = clock::since_epoch();
     let event = match begin(shared, app, &wish, who, conversation) {
         Err(failure) => refused(failure),
-        Ok(decided) => {
+        Ok(Decision::Nothing { release }) => {
+            conversation.line(nothing_to_do(app, release));
+            let outcome = "unchanged".to_owned();
+            let (app, serving) = (app.to_owned(), Some(release));
+            Event::Done { summary: Summary { app, serving, outcome, ..Summary::default() } }
+        }
+        Ok(Decision::Plan(decided)) => {
             let attempt = Attempt::new(&decided.plan, &decided.facts.releases);
             let ended = carry_out(shared, attempt, conversation, started);
             if let (Wish::Down { volumes }, Event::Done { .. }) = (&wish, &ended) {
@@ -78,8 +103,11 @@ fn begin(
     wish: &Wish,
     who: &str,
     conversation: &Conversation,
-) -> Outcome<Decided> {
-    let decided = decide(shared, app, wish, who, true)?;
+) -> Outcome<Decision> {
+    let decided = match decide(shared, app, wish, who, true)? {
+        Decision::Plan(decided) => decided,
+        nothing => return Ok(nothing),
+    };
     let plan = &decided.plan;
     let at = clock::since_epoch();
     let begin = Begin { plan, who, reason: "", at };
@@ -93,12 +121,12 @@ fn begin(
     for line in explain::intro(plan, &decided.facts.releases) {
         conversation.line(line);
     }
-    Ok(decided)
+    Ok(Decision::Plan(decided))
 }
 
 /// Facts, plan and proof. With `keep`, a new release is sealed in the ledger; without, nothing is
 /// written.
-fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decided> {
+fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decision> {
     let observed =
         shared.machine.observed(app).or_fail(FailureKind::Internal, "look at the machine")?;
     let mut ledger = shared.ledger.lock();
@@ -146,17 +174,23 @@ fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Out
         rerun_hooks: false,
         keep_releases: KEEP_RELEASES,
     };
-    let plan = plan(&wanted, &facts).map_err(|error| {
-        let hint = explain::plan_hint(&error);
-        let failure = Failure::new(FailureKind::Deploy, error);
-        Failure { hint, ..failure }
-    })?;
+    let plan = match plan(&wanted, &facts) {
+        Ok(plan) => plan,
+        // What is wished for is so already: a success for a script that deploys.
+        Err(PlanError::Nothing { release, .. }) if matches!(wish, Wish::Deploy { .. }) => {
+            return Ok(Decision::Nothing { release });
+        }
+        Err(error) => {
+            let hint = explain::plan_hint(&error);
+            return Err(Failure { hint, ..Failure::new(FailureKind::Deploy, error) });
+        }
+    };
     check(&plan).map_err(|violations| {
         let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
         Failure::msg(FailureKind::Internal, format!("the plan is not sound: {}", list.join("; ")))
             .hint("this is a mistake in cutover: nothing was changed; please report it")
     })?;
-    Ok(Decided { plan, facts })
+    Ok(Decision::Plan(Box::new(Decided { plan, facts })))
 }
 
 /// Executes to the end; the last event says how it ended and which release serves.

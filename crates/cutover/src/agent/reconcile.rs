@@ -1,7 +1,7 @@
 //! What the agent does unasked: at its start it sets right what a crash or a reboot left; after
 //! that it keeps the proxy's addresses true when a container came back with another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub(crate) fn recover(shared: &Shared) {
     if let Err(error) = lay_out_secrets(shared) {
         warn!("cannot lay out the secrets of some instances: {error}");
     }
+    free_addresses(shared);
     match shared.machine.containers.recover() {
         Ok(all) => {
             for one in all {
@@ -33,6 +34,25 @@ pub(crate) fn recover(shared: &Shared) {
             }
         }
         Err(error) => warn!("cannot look after the containers: {error}"),
+    }
+}
+
+/// Takes back addresses and ports of containers that ended without giving them back.
+fn free_addresses(shared: &Shared) {
+    let machine = &shared.machine;
+    let live: BTreeSet<String> = match machine.containers.list() {
+        Ok(all) => {
+            let live = all.into_iter().filter(|one| one.state.status.is_live());
+            live.map(|one| one.config.id.to_string()).collect()
+        }
+        Err(error) => {
+            warn!("cannot list the containers: {error}");
+            return;
+        }
+    };
+    let alive = |id: &str| live.contains(id) || cutover_build::is_running_build(id);
+    if let Err(error) = machine.networks.reconcile(&alive) {
+        warn!("cannot take back addresses: {error}");
     }
 }
 

@@ -20,7 +20,7 @@ use cutover_runtime::merge::{ImageSource, RunOptions, merge};
 use cutover_runtime::volume::Volume;
 use cutover_store::Image;
 
-use super::instance::{self, Place};
+use super::instance::{self, Place, label};
 use super::machine::{Machine, Step, failed, health, state};
 use super::{names, routes, traffic};
 use crate::clock;
@@ -75,7 +75,7 @@ impl World for AgentWorld {
             Action::AwaitHealthy { instance, timeout } => {
                 self.await_healthy(scene, instance, *timeout)
             }
-            Action::AwaitCompleted { instance, .. } => self.await_completed(instance),
+            Action::AwaitCompleted { instance, .. } => self.await_completed(scene, instance),
             Action::Verify { instance } => self.verify(scene, instance),
             Action::VerifyCommand { id, service, index } => {
                 self.verify_command(scene, id, service, *index)
@@ -92,10 +92,9 @@ impl World for AgentWorld {
             Action::Stop { instance } => self.stop(scene, instance),
             Action::Standby { instance, mode } => self.standby(scene, instance, *mode),
             Action::Remove { instance } => self.remove(scene, instance),
-            // images and one-off containers are left to the next gc
-            Action::Collect { .. } | Action::Pause { .. } | Action::Monitor(_) => {
-                Ok(Done::default())
-            }
+            // images are left to the next gc
+            Action::Collect { .. } => self.collect(),
+            Action::Pause { .. } | Action::Monitor(_) => Ok(Done::default()),
         }
     }
 
@@ -180,7 +179,7 @@ impl AgentWorld {
             return Err(StepError::new(format!("external volume `{name}` does not exist")));
         }
         let mut record = Volume::named(name, clock::now());
-        record.labels.insert(instance::label::APP.to_owned(), self.app.clone());
+        record.labels.insert(label::APP.to_owned(), self.app.clone());
         volumes.create(&record).map_err(failed)?;
         Ok(Done::default())
     }
@@ -378,7 +377,7 @@ impl AgentWorld {
         let image = self.image(scene, service, &digest.unwrap_or_else(|| sealed.image.clone()))?;
         let what = format!("pre_start `{}`", hook.command.join(" "));
         let run = OneOff { id, sealed, image, command: &hook.command, what };
-        self.one_off(run, Some(hook), None)
+        self.one_off(scene, run, Some(hook), None)
     }
 
     fn verify_command(
@@ -395,12 +394,13 @@ impl AgentWorld {
         let image = self.image(scene, service, &sealed.image)?;
         let what = format!("verify `{}`", check.command.join(" "));
         let run = OneOff { id, sealed, image, command: &check.command, what };
-        self.one_off(run, None, Some(check.timeout))
+        self.one_off(scene, run, None, Some(check.timeout))
     }
 
     /// Runs a container to its end, once: one that is there already is waited for.
     fn one_off(
         &self,
+        scene: &Scene<'_>,
         run: OneOff<'_>,
         hook: Option<&cutover_core::service::Hook>,
         timeout: Option<Duration>,
@@ -420,10 +420,10 @@ impl AgentWorld {
         if container.state().map_err(failed)?.status == Status::Created {
             container.start().map_err(failed)?;
         }
-        let code = self.await_exit(&container, timeout)?;
+        let code = self.await_exit(scene, &container, timeout)?;
         let evidence = if code == Some(0) { Vec::new() } else { self.machine.log_tail(&container) };
-        container.remove(true, true).map_err(failed)?;
-        self.machine.remove_files(&self.app, &run.id.0);
+        // It stays until the deployment's last step: if the agent dies before this success is
+        // recorded, the next one finds the result and does not run it a second time.
         let reason = match code {
             Some(0) => return Ok(Done::default()),
             Some(code) => format!("{} ended with exit code {code}", run.what),
@@ -432,18 +432,43 @@ impl AgentWorld {
                 format!("{} did not end within {limit}", run.what)
             }
         };
+        container.remove(true, true).map_err(failed)?;
+        self.machine.remove_files(&self.app, &run.id.0);
         Err(StepError::new(reason).with_evidence(evidence))
     }
 
+    /// Removes the one-off containers of the app that have ended.
+    fn collect(&self) -> Step<Done> {
+        for summary in self.machine.containers.list().map_err(failed)? {
+            let labels = &summary.config.labels;
+            let has = |key: &str, value: &str| labels.get(key).is_some_and(|have| have == value);
+            let ours = has(label::APP, &self.app) && has(label::KIND, "one-off");
+            if !ours || summary.state.status.is_live() {
+                continue;
+            }
+            let container = self.machine.containers.get(summary.config.id.as_str());
+            container.and_then(|found| found.remove(true, true)).map_err(failed)?;
+            if let Some(id) = labels.get(label::INSTANCE) {
+                self.machine.remove_files(&self.app, id);
+            }
+        }
+        Ok(Done::default())
+    }
+
     /// The exit code; `None` when it took longer than `timeout`.
-    fn await_exit(&self, container: &Container, timeout: Option<Duration>) -> Step<Option<i32>> {
+    fn await_exit(
+        &self,
+        scene: &Scene<'_>,
+        container: &Container,
+        timeout: Option<Duration>,
+    ) -> Step<Option<i32>> {
         let deadline = Deadline::after(timeout);
         loop {
             let now = container.state().map_err(failed)?;
             if !now.status.is_live() {
                 return Ok(Some(now.exit_code()));
             }
-            if self.interrupt().is_some() {
+            if scene.must_stop(self.interrupt()) {
                 return Err(StepError::interrupted());
             }
             if deadline.passed() {
@@ -453,9 +478,9 @@ impl AgentWorld {
         }
     }
 
-    fn await_completed(&self, instance: &Instance) -> Step<Done> {
+    fn await_completed(&self, scene: &Scene<'_>, instance: &Instance) -> Step<Done> {
         let container = self.require(instance)?;
-        match self.await_exit(&container, None)? {
+        match self.await_exit(scene, &container, None)? {
             Some(0) => Ok(Done::default()),
             Some(code) => {
                 Err(StepError::new(format!("`{}` ended with exit code {code}", instance.id))
@@ -506,6 +531,7 @@ impl AgentWorld {
     ) -> Step<Done> {
         let sealed = sealed(scene, instance)?;
         let container = self.require(instance)?;
+        let timeout = timeout + image_patience(&container, sealed);
         let deadline = Deadline::after(Some(timeout));
         let settled = Deadline::after(Some(SETTLE));
         loop {
@@ -538,7 +564,7 @@ impl AgentWorld {
                 Ok(()) => "it was restarted while it was probed".to_owned(),
                 Err(why) => why,
             };
-            if self.interrupt().is_some() {
+            if scene.must_stop(self.interrupt()) {
                 return Err(StepError::interrupted());
             }
             if deadline.passed() {
@@ -599,7 +625,7 @@ impl AgentWorld {
                 if result.passed {
                     break;
                 }
-                if attempt >= check.retries || self.interrupt().is_some() {
+                if attempt >= check.retries || scene.must_stop(self.interrupt()) {
                     let mut evidence = answer(&check, &result);
                     evidence.extend(self.machine.log_tail(&container));
                     let reason = result.reason.unwrap_or_else(|| "verification failed".to_owned());
@@ -610,6 +636,14 @@ impl AgentWorld {
             }
         }
         Ok(Done::default())
+    }
+}
+
+/// The plan knows the file's health check; an image's own may ask for more time to start.
+fn image_patience(container: &Container, sealed: &SealedService) -> Duration {
+    match (&sealed.service.healthcheck, &container.config().healthcheck) {
+        (None, Some(check)) => Duration::from_nanos(check.start_period),
+        _ => Duration::ZERO,
     }
 }
 
@@ -681,6 +715,10 @@ impl AgentWorld {
         })?;
         let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();
         names::announce(&self.machine, &self.app, &sealed.service, &ids)?;
+        let root = &self.machine.paths.root;
+        let mut routes = routes::load(root, &self.app).map_err(failed)?;
+        routes.targets.insert(service.to_owned(), ids.into_iter().collect());
+        routes::save(root, &self.app, &routes).map_err(failed)?;
         Ok(Done::default())
     }
 
@@ -727,12 +765,18 @@ impl AgentWorld {
     ) -> Step<ServiceSpec> {
         let mut targets = Vec::new();
         for instance in instances {
+            // One that never started is tolerated when others serve; it has no address to send to.
+            let Ok(addr) = self.machine.target(&self.app, instance, sealed) else { continue };
             targets.push(TargetSpec {
                 id: instance.id.0.clone(),
-                addr: self.machine.target(&self.app, instance, sealed)?,
+                addr,
                 release: instance.release,
-                proven: true,
+                proven: self.probe_health(instance, sealed).is_ok(),
             });
+        }
+        if !instances.is_empty() && !targets.iter().any(|target| target.proven) {
+            let service = &sealed.service.name;
+            return Err(StepError::new(format!("no instance of `{service}` answers any more")));
         }
         Ok(ServiceSpec {
             service: self.key(&sealed.service.name),
