@@ -61,6 +61,11 @@ impl Supervisor {
                     client.send_json(Kind::Reply, &Reply::Ok);
                 }
                 self.serve_clients();
+                // A container in the background is left alone for long; one that somebody waits
+                // for may end at once, and reading the code again would cost it time.
+                if !asked.attach {
+                    crate::sys::process::forget_code();
+                }
                 Ok(true)
             }
             Err(Failure { code, reason }) => {

@@ -159,3 +159,21 @@ pub fn unshare(flags: i32) -> Result<(), Errno> {
     // SAFETY: only namespace and fs flags are used; descriptors stay shared.
     check(unsafe { libc::syscall(libc::SYS_unshare, flags) }).map(drop)
 }
+
+/// Lets go of the pages of code that were needed so far; those that are needed again are read again
+/// from the page cache. A shim that is left alone then holds its data and little else.
+pub fn forget_code() {
+    let Ok(maps) = fs_err::read_to_string("/proc/self/maps") else { return };
+    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.contains('/')) {
+        let range = line.split_whitespace().next().and_then(|range| range.split_once('-'));
+        let Some((from, to)) = range else { continue };
+        let (Ok(from), Ok(to)) = (usize::from_str_radix(from, 16), usize::from_str_radix(to, 16))
+        else {
+            continue;
+        };
+        let address = std::ptr::without_provenance_mut(from);
+        // SAFETY: the mapping is private, of a file and never written, so its contents come back
+        // unchanged on the next access (madvise(2), MADV_DONTNEED). A failure changes nothing.
+        unsafe { libc::madvise(address, to - from, libc::MADV_DONTNEED) };
+    }
+}

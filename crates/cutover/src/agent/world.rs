@@ -80,7 +80,7 @@ impl World for AgentWorld {
             Action::VerifyCommand { id, service, index } => {
                 self.verify_command(scene, id, service, *index)
             }
-            Action::Hold { services, limit, drain } => self.hold(services, *limit, *drain),
+            Action::Hold { services, limit, drain } => self.hold(scene, services, *limit, *drain),
             Action::Unhold { services } => self.unhold(services),
             Action::Announce { service, instances } => self.announce(scene, service, instances),
             Action::Switch { generation, release, targets } => {
@@ -680,20 +680,48 @@ impl AgentWorld {
         format!("{}/{service}", self.app)
     }
 
-    fn hold(&self, services: &[String], limit: Duration, drain: Duration) -> Step<Done> {
+    /// Waits until the held services have no request in flight, at most `drain`.
+    fn await_quiet(&self, scene: &Scene<'_>, held: &[String], drain: Duration) -> Step<Done> {
+        let deadline = Deadline::after(Some(drain));
+        let mut proxy = self.machine.proxy()?;
+        loop {
+            let stats = proxy.stats(None).map_err(failed)?;
+            let held = stats.iter().filter(|service| held.contains(&service.service));
+            let busy: u64 =
+                held.flat_map(|service| &service.targets).map(|target| target.in_flight).sum();
+            if busy == 0 {
+                return Ok(Done::default());
+            }
+            if deadline.passed() {
+                let limit = cutover_core::units::format_duration(drain);
+                return Ok(Done::note(format!("{busy} requests are still open after {limit}")));
+            }
+            if scene.must_stop(self.interrupt()) {
+                return Err(StepError::interrupted());
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn hold(
+        &self,
+        scene: &Scene<'_>,
+        services: &[String],
+        limit: Duration,
+        drain: Duration,
+    ) -> Step<Done> {
         let mut proxy = self.machine.proxy()?;
         let listing = proxy.list().map_err(failed)?;
+        let mut held = Vec::new();
         for service in services {
             let key = self.key(service);
             let Some(known) = listing.services.iter().find(|known| known.service == key) else {
                 continue;
             };
             proxy.hold(&key, known.generation, limit, HOLD_LIMIT).map_err(failed)?;
-            let targets: Vec<String> =
-                known.targets.iter().map(|target| target.id.clone()).collect();
-            proxy.drain(&key, &targets, drain).map_err(failed)?;
+            held.push(key);
         }
-        Ok(Done::default())
+        self.await_quiet(scene, &held, drain)
     }
 
     fn unhold(&self, services: &[String]) -> Step<Done> {

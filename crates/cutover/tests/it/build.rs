@@ -26,7 +26,7 @@ CMD [\"/greeting\", \"/copied\", \"file\"]
 fn context(root: &Root) -> String {
     root.write("ctx/Dockerfile", DOCKERFILE);
     root.write("ctx/app/file", "from the context\n");
-    root.write("ctx/.dockerignore", "*.log\n");
+    root.write("ctx/.dockerignore", "**/*.log\n");
     root.write("ctx/app/noise.log", "1");
     root.work().join("ctx").to_str().unwrap().to_owned()
 }

@@ -178,7 +178,7 @@ fn a_plan_changes_nothing() {
     let shop = Shop::new();
     let output = shop.root.command(["deploy", "--plan"]).env("VERSION", "1").output().unwrap();
     let plan = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && plan.contains("switch"), "{plan}");
+    assert!(output.status.success() && plan.contains("SWITCH"), "{plan}");
     assert_eq!(shop.root.ok(["ps", "-aq"]), "");
     assert!(shop.root.json(&["status", "--json"])["apps"].as_array().unwrap().is_empty());
 }

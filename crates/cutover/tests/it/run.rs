@@ -17,7 +17,9 @@ fn exit_codes_are_dockers() {
         (said.code, said.err)
     };
     assert_eq!(run(&["sh", "-c", "exit 42"]).0, 42);
-    assert_eq!(run(&["sh", "-c", "kill -9 $$"]).0, 137);
+    // process 1 of a container cannot be killed from inside, so something else must be it
+    let killed = root.run(["run", "--rm", "--init", "busybox", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(killed.code, 137, "{}", killed.err);
     let (code, err) = run(&["nosuch"]);
     assert_eq!(code, 127, "{err}");
     assert!(err.contains("nosuch"), "{err}");
@@ -168,7 +170,7 @@ fn health_is_told() {
         "run",
         "-d",
         "--name",
-        "h",
+        "health",
         "--health-cmd",
         "test -e /tmp/well",
         "--health-interval",
@@ -182,7 +184,7 @@ fn health_is_told() {
         "600",
     ]);
     eventually("unhealthy", || !root.ok(["ps", "-q", "-f", "health=unhealthy"]).is_empty());
-    root.ok(["exec", "h", "touch", "/tmp/well"]);
+    root.ok(["exec", "health", "touch", "/tmp/well"]);
     eventually("healthy", || !root.ok(["ps", "-q", "-f", "health=healthy"]).is_empty());
 }
 
@@ -207,8 +209,19 @@ fn containers_on_a_network_reach_each_other() {
     let root = Root::with_busybox();
     root.ok(["network", "create", "backend"]);
     let serve = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
-    root.ok(["run", "-d", "--name", "a", "--network", "backend", "busybox", "sh", "-c", serve]);
-    let state = root.json(&["inspect", "a"]);
+    root.ok([
+        "run",
+        "-d",
+        "--name",
+        "server",
+        "--network",
+        "backend",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ]);
+    let state = root.json(&["inspect", "server"]);
     let ip = state[0]["state"]["addresses"][0]["ip"].as_str().unwrap().to_owned();
     let url = format!("http://{ip}/");
     let fetch =
@@ -216,7 +229,7 @@ fn containers_on_a_network_reach_each_other() {
     eventually("it answers", || fetch().out == "hello\n");
     let other = root.run(["run", "--rm", "busybox", "wget", "-T", "2", "-qO-", &url]);
     assert_ne!(other.code, 0, "networks are apart");
-    root.ok(["rm", "-f", "a"]);
+    root.ok(["rm", "-f", "server"]);
     root.ok(["network", "rm", "backend"]);
 }
 
@@ -247,7 +260,7 @@ fn a_flood_of_output_cannot_fill_the_disk() {
         "run",
         "-d",
         "--name",
-        "f",
+        "flood",
         "--log-opt",
         "max-size=1m",
         "--log-opt",
@@ -257,7 +270,7 @@ fn a_flood_of_output_cannot_fill_the_disk() {
         "-c",
         flood,
     ]);
-    assert_eq!(root.ok(["wait", "f"]), "0");
+    assert_eq!(root.ok(["wait", "flood"]), "0");
     let logs = root.path().join("root/containers");
     let size: u64 = walk(&logs)
         .iter()
@@ -271,8 +284,8 @@ fn a_flood_of_output_cannot_fill_the_disk() {
 fn signals_reach_the_container() {
     let root = Root::with_busybox();
     let script = "trap 'exit 9' INT; echo up; while :; do sleep 0.05; done";
-    let child = root.spawn(["run", "--rm", "--name", "s", "busybox", "sh", "-c", script]);
-    eventually("it is up", || root.run(["logs", "s"]).out.contains("up"));
+    let child = root.spawn(["run", "--rm", "--name", "sig", "busybox", "sh", "-c", script]);
+    eventually("it is up", || root.run(["logs", "sig"]).out.contains("up"));
     let pid = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(finish(child).code, 9);
