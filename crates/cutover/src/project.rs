@@ -51,18 +51,31 @@ pub(crate) struct BuildChoice {
     pub(crate) no_cache: bool,
 }
 
-/// The name of the app that a command is about.
+/// The name of the app that a command is about: as given, else the compose file's, else that of the
+/// only app deployed here.
 pub(crate) fn app_name(ctx: &Ctx, given: Option<&str>, args: &ProjectArgs) -> Outcome<String> {
-    match given.or(args.project_name.as_deref()) {
-        Some(name) => Ok(name.to_owned()),
-        None => {
-            // what else the file says does not matter here, so neither do its warnings
-            let quiet = Ctx { paths: ctx.paths.clone(), ui: ctx.ui.quiet() };
-            match load(&quiet, args) {
-                Ok(project) => Ok(project.name),
-                Err(_) => Ok(load(ctx, args)?.name),
+    if let Some(name) = given.or(args.project_name.as_deref()) {
+        return Ok(name.to_owned());
+    }
+    // what else the file says does not matter here, so neither do its warnings
+    let quiet = Ctx { paths: ctx.paths.clone(), ui: ctx.ui.quiet() };
+    if let Ok(project) = load(&quiet, args) {
+        return Ok(project.name);
+    }
+    if args.file.is_empty()
+        && let Some(ledger) = crate::agent::ledger::open_existing(&ctx.paths)?
+        && let [only] = ledger.apps()?.as_slice()
+    {
+        return Ok(only.name.clone());
+    }
+    match load(ctx, args) {
+        Ok(project) => Ok(project.name),
+        Err(failure) => Err(match failure.hint {
+            Some(hint) => {
+                Failure { hint: Some(format!("{hint}, or the app with `--app`")), ..failure }
             }
-        }
+            None => failure,
+        }),
     }
 }
 

@@ -10,7 +10,6 @@ use crate::{clock, ui};
 
 /// List images
 #[derive(Debug, Args)]
-#[command(visible_alias = "image-ls")]
 pub(super) struct Images {
     /// Only images of this repository, or this name
     name: Option<String>,

@@ -13,6 +13,8 @@ use crate::agent::{client, ledger, routes};
 use crate::clock;
 use crate::failure::Outcome;
 
+const NOTHING: &str = "nothing was deployed here yet: see `cutover deploy --help`";
+
 /// Show which release of each app serves, and its instances
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -29,11 +31,15 @@ impl Status {
             return match self.json {
                 true => ctx.ui.json(&json!({ "apps": [] })),
                 false => {
-                    ctx.ui.say("nothing was deployed here yet: see `cutover deploy --help`");
+                    ctx.ui.say(NOTHING);
                     Ok(())
                 }
             };
         };
+        if ledger.apps()?.is_empty() && !self.json {
+            ctx.ui.say(NOTHING);
+            return Ok(());
+        }
         let targets = targets(ctx);
         let containers = ctx.containers()?.list()?;
         let mut documents = Vec::new();

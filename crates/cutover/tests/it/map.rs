@@ -19,7 +19,6 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("cutover-build", &["cutover-core", "cutover-store", "cutover-runtime"]),
         ("cutover-proxy", &["cutover-core"]),
         ("cutover-release", &["cutover-core"]),
-        ("cutover-testkit", &["cutover-core"]),
         (
             "cutover",
             &[
