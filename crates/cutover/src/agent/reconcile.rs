@@ -14,15 +14,22 @@ use super::machine::{Machine, Step, failed};
 use super::server::Shared;
 use super::{names, routes, traffic};
 
-/// How long nothing needs to happen before addresses are compared all the same.
-const INTERVAL: Duration = Duration::from_secs(30);
+/// How long until containers are looked at although none told of a change: a killed shim tells
+/// nothing.
+const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Lays out secrets, which a reboot has wiped, and starts what its restart policy says.
+/// At the agent's start: lays out secrets, which a reboot has wiped, takes back addresses, and starts
+/// what its restart policy says.
 pub(crate) fn recover(shared: &Shared) {
     if let Err(error) = lay_out_secrets(shared) {
         warn!("cannot lay out the secrets of some instances: {error}");
     }
     free_addresses(shared);
+    revive(shared);
+}
+
+/// Sets right containers whose shim is gone, and starts again those whose policy says so.
+fn revive(shared: &Shared) {
     match shared.machine.containers.recover() {
         Ok(all) => {
             for one in all {
@@ -94,6 +101,9 @@ pub(crate) fn spawn(shared: &Arc<Shared>) {
             }
         };
         loop {
+            if !shared.is_busy() {
+                revive(&shared);
+            }
             if let Err(error) = refresh_all(&shared) {
                 warn!("cannot compare addresses: {error}");
             }

@@ -41,6 +41,11 @@ impl Shared {
         found.filter(|conversation| !conversation.has_ended())
     }
 
+    /// Whether any deployment is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.conversations().values().any(|conversation| !conversation.has_ended())
+    }
+
     /// Lets go of a claim that was no deployment: nobody needs to hear of it.
     pub(crate) fn forget(&self, app: &str, conversation: &Arc<Conversation>) {
         let mut all = self.conversations();

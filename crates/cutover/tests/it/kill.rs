@@ -33,7 +33,8 @@ fn kill_the_agent_at(step: &str) {
         said.code == 0 && said.out.contains(&format!("\"{step}"))
     });
     kill(agent);
-    shop.serves(if shop.get().contains("version 2") { "2" } else { "1" });
+    // one or the other: a switch that was asked for just before the kill may still happen
+    assert!(shop.get().contains("version "), "the proxy serves without the agent");
     shop.start_agent();
     let said = finish(client);
     let status = shop.status();
@@ -110,7 +111,7 @@ fn proxy_pid(shop: &Shop) -> i32 {
 }
 
 #[test]
-fn a_killed_shim_takes_its_container_along_and_says_so() {
+fn a_killed_shim_takes_its_container_along_and_the_agent_brings_it_back() {
     let shop = Shop::new();
     shop.deploy("1");
     let container = shop.root.json(&["ps", "--json"])[0]["name"].as_str().unwrap().to_owned();
@@ -119,8 +120,9 @@ fn a_killed_shim_takes_its_container_along_and_says_so() {
     let init = i32::try_from(state["pid"].as_i64().unwrap()).unwrap();
     kill(shim);
     eventually("its container is gone", || is_gone(init));
+    eventually("it serves again", || shop.get().contains("version 1\n"));
     let after = shop.root.json(&["inspect", &container])[0]["state"].clone();
-    assert_ne!(after["status"], "running", "{after:#}");
+    assert_ne!(after["pid"], state["pid"], "{after:#}");
     shop.deploy("2");
     shop.serves("2");
 }
