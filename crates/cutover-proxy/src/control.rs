@@ -3,7 +3,7 @@
 //! One JSON object per line over a unix socket (mode 0600): one [`Request`], one [`Reply`]. A line
 //! is at most [`MAX_LINE`] bytes. Writers are fenced: everything that changes routes carries a
 //! `generation` per service, and a generation older than the newest one seen is refused, also after
-//! the service was removed. A change is on disk and in force before its reply is written.
+//! the service was removed ([`Request::SetApp`] asks this of all services of the app). A change is on disk and in force before its reply is written.
 //!
 //! [`Client`] is the synchronous side for the agent; the serving side is private.
 
@@ -37,6 +37,12 @@ pub enum Request {
     Hello { protocol: u32 },
     /// Replaces all that the proxy knows about one service: the switch. [`Reply::Switched`].
     SetService(ServiceSpec),
+    /// Makes exactly these the services of an app: the switch of all of them at once. Whatever else
+    /// the app had is removed, and its fence stays at this generation. All or nothing: one that is
+    /// late or whose route is taken refuses the whole, no request is routed by a mix, and no
+    /// restart finds one. Every spec carries this generation; holds stay. [`Reply::Switched`] with
+    /// the former targets of all.
+    SetApp { app: String, generation: u64, services: Vec<ServiceSpec> },
     /// Forgets a service and its routes. Its targets drain as after a switch. [`Reply::Switched`].
     Remove { service: String, generation: u64 },
     /// Waits until none of the given targets has a request in flight (tunnels count), or cuts what

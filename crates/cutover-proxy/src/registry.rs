@@ -4,6 +4,7 @@
 //! written and not acknowledged (a crash in between) is repeated by the agent with the same
 //! generation and accepted because it says the same.
 
+mod app;
 #[cfg(test)]
 mod tests;
 
@@ -93,7 +94,7 @@ impl Registry {
         next.removed.remove(&key);
         next.services.insert(key.clone(), Kept { spec: spec.clone(), hold });
         let service = self.service(spec);
-        match self.commit(&mut state, next, &key, Some(service)).await {
+        match self.commit(&mut state, next, [(key, Some(service))]).await {
             Ok(previous) => Reply::Switched { generation, previous },
             Err(reply) => reply,
         }
@@ -108,7 +109,7 @@ impl Registry {
         let gate = self.shared.services().get(service).and_then(|service| service.gate.clone());
         next.services.remove(service);
         next.removed.insert(service.to_owned(), generation);
-        match self.commit(&mut state, next, service, None).await {
+        match self.commit(&mut state, next, [(service.to_owned(), None)]).await {
             Ok(previous) => {
                 // Those who wait learn that there is nothing to wait for.
                 gate.inspect(|gate| gate.open());
@@ -135,7 +136,7 @@ impl Registry {
         kept.hold = hold;
         let gate = hold.map(|hold| Arc::new(Gate::new(hold.timeout, hold.limit)));
         let service = Service::new(current.spec.clone(), current.targets.clone(), gate);
-        match self.commit(&mut state, next, key, Some(service)).await {
+        match self.commit(&mut state, next, [(key.to_owned(), Some(service))]).await {
             Ok(_) => {
                 // The old gate, after the swap: whoever wakes chooses from the new table.
                 current.gate.as_ref().inspect(|gate| gate.open());
@@ -283,18 +284,22 @@ impl Registry {
         Service::new(spec, targets, gate)
     }
 
-    /// Check, write, swap; returns the targets that are none any more.
+    /// Check, write, swap: once for all changes, of which `None` is a service that goes. Returns
+    /// the targets that are none any more.
     async fn commit(
         &self,
         state: &mut State,
         next: State,
-        key: &str,
-        service: Option<Arc<Service>>,
+        changes: impl IntoIterator<Item = (String, Option<Arc<Service>>)>,
     ) -> Result<Vec<InFlight>, Reply> {
         let before = self.shared.services();
         let mut services = before.clone();
-        services.remove(key);
-        services.extend(service.map(|service| (key.to_owned(), service)));
+        for (key, service) in changes {
+            match service {
+                Some(service) => services.insert(key, service),
+                None => services.remove(&key),
+            };
+        }
         let table = Table::build(services.clone())
             .map_err(|error| Reply::Error { message: error.to_string() })?;
         self.save(&next).await?;
@@ -380,12 +385,18 @@ fn fence(state: &State, spec: &ServiceSpec) -> Result<(), Reply> {
     {
         return Err(stale(spec.generation));
     }
+    distinct_targets(spec)
+}
+
+fn distinct_targets(spec: &ServiceSpec) -> Result<(), Reply> {
     let mut ids = BTreeSet::new();
-    if let Some(twice) = spec.targets.iter().find(|target| !ids.insert(&target.id)) {
-        let message = format!("target `{}` of `{}` is there twice", twice.id, spec.service);
-        return Err(Reply::Error { message });
+    match spec.targets.iter().find(|target| !ids.insert(&target.id)) {
+        Some(twice) => {
+            let message = format!("target `{}` of `{}` is there twice", twice.id, spec.service);
+            Err(Reply::Error { message })
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The generation in force if it is newer than `generation`.

@@ -80,6 +80,20 @@ impl Client {
         }
     }
 
+    /// The switch of a whole app: exactly these are its services when this returns, and at no
+    /// moment was a request routed by some of them and some of the former ones.
+    pub fn set_app(
+        &mut self,
+        app: &str,
+        generation: u64,
+        services: Vec<ServiceSpec>,
+    ) -> Result<Vec<InFlight>, CallError> {
+        match self.call(&Request::SetApp { app: app.to_owned(), generation, services })? {
+            Reply::Switched { previous, .. } => Ok(previous),
+            _ => Err(CallError::Confused { request: "set_app" }),
+        }
+    }
+
     pub fn remove(&mut self, service: &str, generation: u64) -> Result<Vec<InFlight>, CallError> {
         match self.call(&Request::Remove { service: service.to_owned(), generation })? {
             Reply::Switched { previous, .. } => Ok(previous),
@@ -230,6 +244,7 @@ fn name(request: &Request) -> &'static str {
     match request {
         Request::Hello { .. } => "hello",
         Request::SetService(_) => "set_service",
+        Request::SetApp { .. } => "set_app",
         Request::Remove { .. } => "remove",
         Request::Drain { .. } => "drain",
         Request::Hold { .. } => "hold",

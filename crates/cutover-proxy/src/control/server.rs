@@ -205,6 +205,9 @@ impl Control {
         let registry = &self.hub.registry;
         match request {
             Request::SetService(spec) => registry.set_service(spec).await,
+            Request::SetApp { app, generation, services } => {
+                registry.set_app(&app, generation, services).await
+            }
             Request::Remove { service, generation } => registry.remove(&service, generation).await,
             Request::Hold { service, generation, timeout, limit } => {
                 registry.hold(&service, generation, Some(Hold { timeout, limit })).await

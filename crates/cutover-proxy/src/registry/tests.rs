@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::ServiceOptions;
 
-fn spec(service: &str, generation: u64, targets: &[&str]) -> ServiceSpec {
+pub(super) fn spec(service: &str, generation: u64, targets: &[&str]) -> ServiceSpec {
     let target = |id: &&str| TargetSpec {
         id: (*id).to_owned(),
         addr: "127.0.0.1:1".parse().unwrap(),

@@ -1,6 +1,7 @@
 //! The proxy over real sockets: loopback, port 0, backends in threads.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod app;
 mod backend;
 mod control;
 mod drain;
