@@ -161,8 +161,20 @@ fn dot_env(args: &ProjectArgs, dir: &Path, cwd: &Path) -> Outcome<Option<compose
     Ok(all)
 }
 
+/// Bytes of a file of the user's; a missing one is called missing.
+fn size_of(path: &Path) -> std::io::Result<u64> {
+    let missing = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            let text = format!("`{}` does not exist", path.display());
+            std::io::Error::new(std::io::ErrorKind::NotFound, text)
+        }
+        _ => error,
+    };
+    Ok(fs::metadata(path).map_err(missing)?.len())
+}
+
 fn read(path: &Path) -> std::io::Result<String> {
-    let size = fs::metadata(path)?.len();
+    let size = size_of(path)?;
     match size > FILE_LIMIT {
         true => Err(std::io::Error::other(format!(
             "`{}` has {size} bytes, more than the {FILE_LIMIT} that are read",
@@ -233,7 +245,7 @@ fn keep_all(kept: &Secrets, service: &str, what: &str, mounts: &[FileMount]) -> 
 fn contents(mount: &FileMount) -> Outcome<Vec<u8>> {
     match &mount.from {
         FileSource::File(path) => {
-            let size = fs::metadata(path).kind(Kind::Config)?.len();
+            let size = size_of(Path::new(path)).kind(Kind::Config)?;
             if size > secrets::LIMIT {
                 let limit = secrets::LIMIT;
                 let text = format!("`{path}` has {size} bytes, more than the {limit} allowed");

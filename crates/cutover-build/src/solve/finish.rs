@@ -37,8 +37,8 @@ impl Solver<'_> {
         })
     }
 
-    fn report(&self, config: &Digest) {
-        let (image, at) = (config.as_str(), (self.world.clock)());
+    fn report(&self, image: &Digest) {
+        let (image, at) = (image.as_str(), (self.world.clock)());
         let exported = |tag: Option<&str>| {
             self.world.progress.on(Event::Exported { image, tag, at });
         };

@@ -24,6 +24,8 @@ const REATTACH_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Show {
     pub(crate) json: bool,
     pub(crate) detach: bool,
+    /// The deployment is meant to be undone: that it was is a success.
+    pub(crate) undo: bool,
 }
 
 /// Sends `request` and shows what the agent says until it is done. If the agent is restarted
@@ -32,6 +34,7 @@ pub(crate) fn follow(ctx: &Ctx, request: &Request, show: Show) -> Outcome {
     let mut stream = connect_or_start(&ctx.paths)?;
     send(&mut stream, request)?;
     let mut attach = attach_request(request);
+    let mut told = false;
     loop {
         match listen(ctx, stream, show)? {
             Some(ending) => return ending,
@@ -40,7 +43,10 @@ pub(crate) fn follow(ctx: &Ctx, request: &Request, show: Show) -> Outcome {
                     return Err(Failure::msg(Kind::Internal, "the agent ended the conversation")
                         .hint(format!("see `{}`", ctx.paths.agent_log().display())));
                 };
-                ctx.ui.warn("the agent went away; waiting for it to come back");
+                if !told {
+                    ctx.ui.warn("the agent went away; waiting for it to come back");
+                    told = true;
+                }
                 stream = wait_for_agent(&ctx.paths, REATTACH_TIMEOUT)?;
                 send(&mut stream, &request)?;
                 attach = Some(request);
@@ -102,6 +108,10 @@ fn listen(ctx: &Ctx, stream: UnixStream, show: Show) -> Outcome<Option<Outcome>>
             }
             Event::Done { summary } => {
                 print_summary(ctx, &summary, show)?;
+                return Ok(Some(Ok(())));
+            }
+            Event::Failed { report, summary, .. } if show.undo && summary.outcome == "reverted" => {
+                ctx.ui.say(report);
                 return Ok(Some(Ok(())));
             }
             Event::Failed { report, hint, summary } => {
@@ -178,28 +188,22 @@ fn connect_or_start(paths: &Paths) -> Outcome<UnixStream> {
     if let Ok(stream) = UnixStream::connect(paths.agent_socket()) {
         return Ok(stream);
     }
-    start(paths)?;
-    wait_for_agent(paths, START_TIMEOUT)
+    start(paths)
 }
 
 /// Starts an agent and waits until it answers.
 pub(crate) fn start_and_wait(paths: &Paths) -> Outcome {
-    start(paths)?;
-    wait_for_agent(paths, START_TIMEOUT).map(drop)
+    start(paths).map(drop)
 }
 
 /// Ends a proxy that has no agent, and waits for it.
 pub(crate) fn stop_proxy(paths: &Paths) -> Outcome {
     use cutover_proxy::control::Client;
     let Ok(mut client) = Client::connect(&paths.proxy_socket()) else { return Ok(()) };
-    client.lame_duck(Duration::ZERO, Duration::from_secs(2))?;
-    for _ in 0..1000 {
-        if UnixStream::connect(paths.proxy_socket()).is_err() {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Err(Failure::msg(Kind::Internal, "the proxy does not end"))
+    // one that is ending already says so, and that is fine
+    drop(client.lame_duck(Duration::ZERO, Duration::from_secs(2)));
+    drop(client);
+    super::supervise::end_by_force(paths, Duration::from_secs(5))
 }
 
 /// Waits until no agent answers any more.
@@ -214,18 +218,48 @@ pub(crate) fn wait_until_gone(paths: &Paths) -> Outcome {
 }
 
 /// Starts an agent for this root in the background; it outlives this command.
-fn start(paths: &Paths) -> Outcome {
+fn start(paths: &Paths) -> Outcome<UnixStream> {
     fs::create_dir_all(&paths.root)?;
     let log = fs::OpenOptions::new().create(true).append(true).open(paths.agent_log())?;
+    let before = log.metadata()?.len();
     let mut command = Command::new("/proc/self/exe");
     command.arg0("cutover").arg("--root").arg(&paths.root).arg("agent");
     command.stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.into_file());
     // its allocator would ask for huge pages: 6 MiB that a small process never uses
     command.env("MIMALLOC_ALLOW_THP", "0").current_dir("/").process_group(0);
-    let child = command.spawn().or_fail(Kind::Internal, "start the agent")?;
-    // Not waited for: the agent goes on when this command has ended.
-    drop(child);
-    Ok(())
+    let mut agent = command.spawn().or_fail(Kind::Internal, "start the agent")?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Ok(stream) = UnixStream::connect(paths.agent_socket()) {
+            return Ok(stream);
+        }
+        // Another command may have started one at the same moment: then that one answers.
+        if agent.try_wait()?.is_some() && UnixStream::connect(paths.agent_socket()).is_err() {
+            return Err(did_not_start(paths, before));
+        }
+        if Instant::now() >= deadline {
+            return Err(did_not_start(paths, before));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the agent wrote before it ended, from byte `from` of its log.
+fn did_not_start(paths: &Paths, from: u64) -> Failure {
+    let log = fs::read(paths.agent_log()).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(0).min(log.len());
+    let said = String::from_utf8_lossy(&log[from..]);
+    let reasons = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("error: ").or(line.strip_prefix("  caused by: ")));
+    let reasons: Vec<&str> = reasons.collect();
+    let failure = match reasons.is_empty() {
+        true => Failure::msg(Kind::Internal, "the agent did not start"),
+        false => {
+            Failure::msg(Kind::Internal, format!("the agent did not start: {}", reasons.join(": ")))
+        }
+    };
+    failure.hint(format!("see `{}`", paths.agent_log().display()))
 }
 
 fn wait_for_agent(paths: &Paths, timeout: Duration) -> Outcome<UnixStream> {

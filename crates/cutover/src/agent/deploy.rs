@@ -127,6 +127,8 @@ fn begin(
 /// Facts, plan and proof. With `keep`, a new release is sealed in the ledger; without, nothing is
 /// written.
 fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decision> {
+    // Addresses are not compared meanwhile, nor until this deployment has ended.
+    let _looking = shared.refreshing();
     let observed =
         shared.machine.observed(app).or_fail(FailureKind::Internal, "look at the machine")?;
     let mut ledger = shared.ledger.lock();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use cutover_core::service::Service;
-use cutover_proxy::control::NetworkNames;
+use cutover_proxy::control::{CallError, Client, NetworkNames};
 use cutover_release::InstanceId;
 
 use super::machine::{Machine, Step, failed};
@@ -86,9 +86,21 @@ fn push(
             subnets: vec![network.subnet.to_string()],
             names,
         };
-        proxy.set_names(names).map_err(failed)?;
+        set(&mut proxy, names)?;
     }
     Ok(())
+}
+
+/// Names that were withdrawn have left their fence behind: the next ones go over it. The agent is
+/// their only writer, so nobody newer is overwritten.
+fn set(proxy: &mut Client, names: NetworkNames) -> Step {
+    match proxy.set_names(names.clone()) {
+        Err(CallError::Stale { current, .. }) => {
+            let names = NetworkNames { generation: current + 1, ..names };
+            proxy.set_names(names).map_err(failed)
+        }
+        other => other.map_err(failed),
+    }
 }
 
 /// Takes the names of `app` away.

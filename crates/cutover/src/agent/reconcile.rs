@@ -117,12 +117,11 @@ pub(crate) fn spawn(shared: &Arc<Shared>) {
 
 fn refresh_all(shared: &Shared) -> Step {
     for app in routes::apps(&shared.machine.paths.root).map_err(failed)? {
-        // a deployment changes addresses itself, and its switch must not be overtaken
-        if let Ok(conversation) = shared.claim(&app) {
-            let refreshed = refresh(shared, &app);
-            conversation.say(super::protocol::Event::Done { summary: Default::default() });
-            shared.forget(&app, &conversation);
-            refreshed?;
+        // A deployment changes addresses itself, and its switch must not be overtaken: it looks at
+        // the machine only when this is done.
+        let _refreshing = shared.refreshing();
+        if shared.active(&app).is_none() {
+            refresh(shared, &app)?;
         }
     }
     Ok(())

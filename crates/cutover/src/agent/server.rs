@@ -24,11 +24,12 @@ pub(crate) struct Shared {
     pub(crate) ledger: SharedLedger,
     /// The deployment of each app that is under way, or the last one that ended.
     conversations: Mutex<HashMap<String, Arc<Conversation>>>,
+    refreshing: Mutex<()>,
 }
 
 impl Shared {
     pub(crate) fn new(machine: Arc<Machine>, ledger: SharedLedger) -> Self {
-        Self { machine, ledger, conversations: Mutex::new(HashMap::new()) }
+        Self { machine, ledger, conversations: Mutex::default(), refreshing: Mutex::default() }
     }
 
     fn conversations(&self) -> MutexGuard<'_, HashMap<String, Arc<Conversation>>> {
@@ -46,12 +47,9 @@ impl Shared {
         self.conversations().values().any(|conversation| !conversation.has_ended())
     }
 
-    /// Lets go of a claim that was no deployment: nobody needs to hear of it.
-    pub(crate) fn forget(&self, app: &str, conversation: &Arc<Conversation>) {
-        let mut all = self.conversations();
-        if all.get(app).is_some_and(|known| Arc::ptr_eq(known, conversation)) {
-            all.remove(app);
-        }
+    /// Held while addresses are compared, and while a deployment looks at the machine.
+    pub(crate) fn refreshing(&self) -> MutexGuard<'_, ()> {
+        self.refreshing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks every deployment to stop where it is; a later agent goes on with it.

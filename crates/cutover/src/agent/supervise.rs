@@ -23,6 +23,8 @@ use crate::paths::Paths;
 /// A proxy that dies sooner than this after its start is started again more slowly.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// How long a proxy that is ending may take.
+const LAME_PATIENCE: Duration = Duration::from_secs(10);
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The proxy of this root, and what is kept in case it dies.
@@ -49,7 +51,14 @@ impl Proxy {
     /// Adopts the running proxy or starts one; holds its sockets. Returns what ends with it.
     pub(crate) fn ensure(&self) -> Outcome<OwnedFd> {
         match Client::connect(&self.paths.proxy_socket()) {
-            Ok(mut client) => self.adopt(&mut client)?,
+            Ok(mut client) => match is_lame(&mut client)? {
+                false => self.adopt(&mut client)?,
+                true => {
+                    // It accepts nobody any more and is about to end.
+                    end_by_force(&self.paths, LAME_PATIENCE)?;
+                    self.start()?;
+                }
+            },
             Err(_) => self.start()?,
         }
         self.pidfd()
@@ -169,6 +178,28 @@ impl Proxy {
             };
         }
     }
+}
+
+/// Whether a proxy only finishes what it has.
+fn is_lame(client: &mut Client) -> Outcome<bool> {
+    let listing = client.list().or_fail(Kind::Internal, "ask the proxy how it is")?;
+    Ok(listing.proxy.lame_duck)
+}
+
+/// Waits until the proxy of this root is gone, and kills it when that takes longer than `patience`.
+pub(crate) fn end_by_force(paths: &Paths, patience: Duration) -> Outcome {
+    let Ok(stream) = UnixStream::connect(paths.proxy_socket()) else { return Ok(()) };
+    let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    let Ok(process) = pidfd_open(peer.pid, PidfdFlags::empty()) else { return Ok(()) };
+    drop(stream);
+    let timeout = rustix::event::Timespec::try_from(patience).ok();
+    let mut fds = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    if matches!(poll(&mut fds, timeout.as_ref()), Ok(0)) {
+        warn!("the proxy does not end; killing it");
+        rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL)?;
+        wait_for_end(&process);
+    }
+    Ok(())
 }
 
 fn wait_for_end(process: &OwnedFd) {

@@ -420,7 +420,15 @@ impl AgentWorld {
         if container.state().map_err(failed)?.status == Status::Created {
             container.start().map_err(failed)?;
         }
-        let code = self.await_exit(scene, &container, timeout)?;
+        let code = match self.await_exit(scene, &container, timeout) {
+            Err(error) if error.interrupted && self.interrupt() == Some(Interrupt::Cancel) => {
+                // undone means undone: it must not go on behind the revert
+                container.remove(true, true).map_err(failed)?;
+                self.machine.remove_files(&self.app, &run.id.0);
+                return Err(error);
+            }
+            other => other?,
+        };
         let evidence = if code == Some(0) { Vec::new() } else { self.machine.log_tail(&container) };
         // It stays until the deployment's last step: if the agent dies before this success is
         // recorded, the next one finds the result and does not run it a second time.

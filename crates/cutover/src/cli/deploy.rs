@@ -55,7 +55,7 @@ impl Deploy {
     }
 
     fn show(&self, detach: bool) -> client::Show {
-        client::Show { json: self.json, detach }
+        client::Show { json: self.json, detach, undo: false }
     }
 }
 
@@ -83,7 +83,7 @@ impl Rollback {
         let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
         let request =
             Request::Rollback { app, to: self.release, who: crate::who(), plan_only: self.plan };
-        client::follow(ctx, &request, client::Show { json: self.json, detach: false })
+        client::follow(ctx, &request, client::Show { json: self.json, detach: false, undo: false })
     }
 }
 
@@ -104,7 +104,7 @@ impl Down {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
         let request = Request::Down { app, volumes: self.volumes, who: crate::who() };
-        client::follow(ctx, &request, client::Show { json: false, detach: false })
+        client::follow(ctx, &request, client::Show { json: false, detach: false, undo: false })
     }
 }
 
@@ -125,7 +125,7 @@ impl Replace {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
         let request = Request::Replace { app, services: self.services, who: crate::who() };
-        client::follow(ctx, &request, client::Show { json: false, detach: false })
+        client::follow(ctx, &request, client::Show { json: false, detach: false, undo: false })
     }
 }
 
@@ -143,6 +143,6 @@ impl Cancel {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
         let request = Request::Cancel { app };
-        client::follow(ctx, &request, client::Show { json: false, detach: false })
+        client::follow(ctx, &request, client::Show { json: false, detach: false, undo: true })
     }
 }

@@ -28,6 +28,14 @@ impl Reset {
         if !root.exists() {
             return Ok(());
         }
+        let is_ours =
+            ["store.db", "agent.json", "containers"].iter().any(|name| root.join(name).exists());
+        if !is_ours {
+            let text = format!("`{}` is no root of cutover: nothing was removed", root.display());
+            return Err(
+                Failure::msg(Kind::Usage, text).hint("name the right one with `--root DIR`")
+            );
+        }
         if client::ask(&ctx.paths, &Request::Stop { all: true })?.is_some() {
             client::wait_until_gone(&ctx.paths)?;
         }

@@ -159,6 +159,24 @@ fn the_whole_story_under_load_without_a_failed_request() {
     assert_eq!(outcomes, ["reverted", "succeeded", "succeeded", "succeeded", "succeeded"]);
     shop.root.ok(["down"]);
     assert_eq!(shop.root.ok(["ps", "-aq"]), "");
+    shop.deploy("2");
+    shop.serves("2");
+}
+
+#[test]
+fn a_cancelled_deployment_is_undone() {
+    let shop = Shop::new();
+    shop.deploy("1");
+    let hook = "    pre_start: [{ command: [sleep, '60'], per_replica: false }]\n    x-cutover:";
+    shop.root.write("compose.yaml", &APP.replacen("    x-cutover:", hook, 1));
+    let mut client = shop.root.command(["deploy"]);
+    client.env("VERSION", "2").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let client = client.spawn().unwrap();
+    eventually("its hook runs", || shop.root.ok(["ps", "-q"]).lines().count() == 2);
+    shop.root.ok(["cancel"]);
+    assert_eq!(finish(client).code, 5);
+    shop.serves("1");
+    assert_eq!(shop.root.ok(["ps", "-aq"]).lines().count(), 1, "the hook does not go on");
 }
 
 #[test]

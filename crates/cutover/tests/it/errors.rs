@@ -73,6 +73,25 @@ fn a_missing_secret_stops_before_anything_is_built() {
 }
 
 #[test]
+fn reset_touches_only_a_root_of_cutover() {
+    let root = Root::new();
+    let file = root.write("precious", "data");
+    let dir = file.parent().unwrap().to_str().unwrap().to_owned();
+    let err = root.fails(2, ["--root", &dir, "reset", "--force"]);
+    assert!(err.contains("no root of cutover"), "{err}");
+    assert!(file.exists());
+}
+
+#[test]
+fn a_taken_port_is_told_by_the_agents_start() {
+    let root = Root::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let err = root.fails(1, ["agent", "-d", "--listen", &address]);
+    assert!(err.contains(&address) && err.contains("in use"), "{err}");
+}
+
+#[test]
 fn an_unusable_root_is_named() {
     let root = Root::new();
     let file = root.write("file", "");
