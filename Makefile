@@ -36,4 +36,7 @@ bench:           ## side by side with the peers; prints the tables of docs/bench
 docs: build      ## docs/cli.md, man pages and completions from the one definition of each flag
 	$(BIN) docs --reference docs/cli.md --man target/man --completions target/completions
 
-.PHONY: help check build lint test demo bench docs
+deny:            ## licences, sources and duplicates of dependencies (needs cargo-deny)
+	cargo deny check licenses bans sources
+
+.PHONY: help check build lint test demo bench docs deny
