@@ -98,6 +98,12 @@ impl Shop {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
+        let sent = || -> u64 {
+            let status = self.status();
+            let instances = status["instances"].as_array().cloned().unwrap_or_default();
+            instances.iter().filter_map(|one| one["requests"].as_u64()).sum()
+        };
+        eventually("the load is there", || sent() > 100);
         Load { child }
     }
 }
