@@ -15,7 +15,7 @@ fn parse(flags: &[&str]) -> Result<RunOptions, String> {
     let id: Id = "0".repeat(64).parse().unwrap();
     let mut into = RunOptions::new(id, jiff::Timestamp::UNIX_EPOCH);
     let env = |key: &str| (key == "HOME").then(|| "/home/me".to_owned());
-    let around = Surroundings { env: &env, cwd: Path::new("/work") };
+    let around = Surroundings { env: &env, cwd: Path::new("/home/me") };
     options.apply(&mut into, around).map_err(|failure| failure.to_string())?;
     Ok(into)
 }
@@ -30,7 +30,7 @@ fn the_callers_environment_fills_bare_keys() {
 fn relative_binds_start_at_the_working_directory() {
     let options = parse(&["-v", "./a/../b:/x:ro", "-v", "data:/y", "-v", "/z"]).unwrap();
     let kinds: Vec<_> = options.mounts.into_iter().map(|mount| mount.kind).collect();
-    assert_eq!(kinds[0], MountKind::Bind { source: "/work/b".into(), create: true });
+    assert_eq!(kinds[0], MountKind::Bind { source: "/home/me/b".into(), create: true });
     let volume = |name: Option<&str>| MountKind::Volume {
         name: name.map(str::to_owned),
         anonymous: name.is_none(),
