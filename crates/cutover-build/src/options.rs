@@ -42,6 +42,29 @@ pub struct BuildOptions {
     pub root: PathBuf,
 }
 
+impl BuildOptions {
+    /// A build of `context` with no flag given.
+    pub fn new(context: PathBuf, root: PathBuf, host_platform: Platform, now: i64) -> Self {
+        Self {
+            context,
+            dockerfile: DockerfileSource::Default,
+            tags: Vec::new(),
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            no_cache: false,
+            platform: None,
+            host_platform,
+            network: Network::Default,
+            extra_hosts: Vec::new(),
+            shm_size: None,
+            now,
+            source_date_epoch: None,
+            root,
+        }
+    }
+}
+
 /// Where the Dockerfile comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DockerfileSource {

@@ -1,6 +1,5 @@
 //! A store, a context and a builder in a temporary directory.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -72,22 +71,11 @@ impl Lab {
         let (root, context) = (dir.path().join("root"), dir.path().join("context"));
         fs_err::create_dir_all(root.join("run")).unwrap();
         fs_err::create_dir_all(&context).unwrap();
+        let platform = cutover_store::host_platform();
         let options = BuildOptions {
-            context: context.clone(),
-            dockerfile: DockerfileSource::Default,
             tags: vec!["result".parse().unwrap()],
-            target: None,
-            build_args: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            no_cache: false,
-            platform: None,
-            host_platform: cutover_store::host_platform(),
             network: Network::None,
-            extra_hosts: Vec::new(),
-            shm_size: None,
-            now: NOW,
-            source_date_epoch: None,
-            root: root.clone(),
+            ..BuildOptions::new(context.clone(), root.clone(), platform, NOW)
         };
         let store = Store::open(&root).unwrap();
         Self { _dir: dir, root, context, store, options }

@@ -124,22 +124,10 @@ impl Build {
 /// Options as when no flag is given.
 pub(crate) fn options(ctx: &Ctx, store: &Store, context: PathBuf) -> BuildOptions {
     let now = i64::try_from(clock::since_epoch().as_secs()).unwrap_or(i64::MAX);
+    let root = store.root().to_owned();
     BuildOptions {
-        context,
-        dockerfile: DockerfileSource::Default,
-        tags: Vec::new(),
-        target: None,
-        build_args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        no_cache: false,
-        platform: None,
-        host_platform: cutover_store::host_platform(),
-        network: Network::Default,
-        extra_hosts: Vec::new(),
-        shm_size: None,
-        now,
         source_date_epoch: source_date_epoch(ctx),
-        root: store.root().to_owned(),
+        ..BuildOptions::new(context, root, cutover_store::host_platform(), now)
     }
 }
 
