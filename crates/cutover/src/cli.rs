@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Kind, Outcome};
 use crate::paths::{DEFAULT_ROOT, Paths};
@@ -17,6 +17,7 @@ mod deploy;
 mod docs;
 mod exec;
 mod gc;
+mod groups;
 mod history;
 mod images;
 mod import;
@@ -116,7 +117,8 @@ enum Command {
 
 /// Parses the command line, runs the command, prints what failed.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let parsed = definition().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { Kind::Usage.exit_code() } else { 0 };
@@ -142,7 +144,7 @@ pub(crate) fn main() -> ExitCode {
 
 /// The whole definition, for help, man pages, completions and the reference page.
 fn definition() -> clap::Command {
-    Cli::command()
+    groups::grouped(Cli::command())
 }
 
 fn absolute_root(root: &std::path::Path) -> Outcome<PathBuf> {
