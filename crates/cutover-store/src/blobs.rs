@@ -61,6 +61,14 @@ impl Blobs {
         Self { store }
     }
 
+    pub(crate) fn lease(&self) -> Result<Lease, IoError> {
+        self.store.lease()
+    }
+
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.store.tmp_dir()
+    }
+
     /// Where the blob is, or would be.
     pub fn path(&self, digest: &Digest) -> PathBuf {
         let mut path = self.store.blob_dir();
@@ -145,7 +153,8 @@ impl Blobs {
         self.put_with(Algorithm::Sha256, bytes)
     }
 
-    pub(crate) fn put_with(&self, algorithm: Algorithm, bytes: &[u8]) -> Result<Digest, BlobError> {
+    /// Stores `bytes` under their digest by `algorithm`.
+    pub fn put_with(&self, algorithm: Algorithm, bytes: &[u8]) -> Result<Digest, BlobError> {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         let digest = hasher.finish();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 /// The newest schema that this program writes; kept in `PRAGMA user_version`.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// How long to wait for another process's write. Writes are one row; a longer wait means that
 /// someone is stopped in the middle of one.
@@ -27,6 +27,23 @@ const SCHEMA: &str = "
         digest TEXT NOT NULL REFERENCES images (digest)
     ) WITHOUT ROWID;
     CREATE INDEX refs_digest ON refs (digest);
+";
+
+/// What version 2 has besides: hints of [`crate::Transfers`].
+const SCHEMA_2: &str = "
+    CREATE TABLE compressed (
+        diff_id TEXT NOT NULL,
+        form TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        UNIQUE (diff_id, form)
+    );
+    CREATE TABLE sources (
+        digest TEXT NOT NULL,
+        registry TEXT NOT NULL,
+        repository TEXT NOT NULL,
+        UNIQUE (digest, registry, repository)
+    );
 ";
 
 /// Why the database cannot be used.
@@ -48,7 +65,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, DbError> {
     db.pragma_update(None, "foreign_keys", "ON")?;
     match version(&db)? {
         VERSION => Ok(db),
-        0 => {
+        0 | 1 => {
             create(&mut db)?;
             Ok(db)
         }
@@ -60,13 +77,16 @@ fn version(db: &Connection) -> Result<i64, rusqlite::Error> {
     db.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Makes the tables; of several processes that come here at once the first does it.
+/// Makes the tables that are missing; of several processes that come here at once the first does it.
 fn create(db: &mut Connection) -> Result<(), DbError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match version(&transaction)? {
-        0 => {
-            transaction.execute_batch(SCHEMA)?;
+        found @ (0 | 1) => {
+            if found == 0 {
+                transaction.execute_batch(SCHEMA)?;
+            }
+            transaction.execute_batch(SCHEMA_2)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         VERSION => {}

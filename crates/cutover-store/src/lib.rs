@@ -12,20 +12,24 @@
 
 pub mod archive;
 mod blobs;
+mod compress;
 mod db;
 mod error;
 mod gc;
 mod image;
 mod images;
 mod layer;
+mod partial;
 mod scratch;
 mod snapshots;
 mod store;
 mod stream;
 mod sync;
-mod tar;
+pub mod tar;
+mod transfers;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, PendingBlob};
+pub use compress::{LayerForm, ParseFormError, Spooled};
 pub use db::DbError;
 pub use error::IoError;
 pub use gc::{Collected, GcError, Keep};
@@ -35,6 +39,8 @@ pub use image::{
 };
 pub use images::{ImageError, ImageRecord, Images, InUse, Removal, RemoveError, RemoveOptions};
 pub use layer::{ApplyError, PackError};
+pub use partial::PartialBlob;
 pub use snapshots::{Draft, Layer, LayerReader, MetaError, SnapshotError, Snapshots, Unpacking};
 pub use store::{Lease, OpenError, Store};
 pub use tar::TarError;
+pub use transfers::Transfers;

@@ -19,6 +19,7 @@ use crate::db::{self, DbError};
 use crate::error::IoError;
 use crate::images::Images;
 use crate::snapshots::{LayerReader, SnapshotError, Snapshots};
+use crate::transfers::Transfers;
 
 /// The content-addressed directory that holds images. Cheap to clone; every clone shares one
 /// database connection. Several processes may have the same directory open.
@@ -68,6 +69,11 @@ impl Store {
 
     pub fn images(&self) -> Images {
         Images::new(self.clone())
+    }
+
+    /// What is known of blobs in registries.
+    pub fn transfers(&self) -> Transfers {
+        Transfers::new(self.clone())
     }
 
     pub fn snapshots(&self) -> Snapshots {
