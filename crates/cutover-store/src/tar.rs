@@ -11,20 +11,20 @@ mod reader;
 mod sparse;
 
 pub(crate) use format::{TRAILER, padding, write_header};
-pub(crate) use reader::Reader;
+pub use reader::Reader;
 
 /// What a tar may ask of us.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) entries: u64,
+pub struct Limits {
+    pub entries: u64,
     /// Path components: removing a tree and mounting it both walk them.
-    pub(crate) depth: usize,
+    pub depth: usize,
     /// Bytes of a path or link target: the kernel's PATH_MAX.
-    pub(crate) path: usize,
+    pub path: usize,
     /// Bytes of one entry's PAX records, or of its GNU long name.
-    pub(crate) extension: u64,
+    pub extension: u64,
     /// Segments of a sparse file.
-    pub(crate) segments: usize,
+    pub segments: usize,
 }
 
 impl Default for Limits {
@@ -35,13 +35,13 @@ impl Default for Limits {
 
 /// Seconds since 1970, and nanoseconds after them, also before 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Time {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
+pub struct Time {
+    pub seconds: i64,
+    pub nanoseconds: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     File,
     /// To another entry's path, in `Entry::link`.
     HardLink,
@@ -55,29 +55,29 @@ pub(crate) enum Kind {
 
 /// Bytes of a sparse file that are in the archive; the rest are zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub struct Segment {
+    pub offset: u64,
+    pub length: u64,
 }
 
 /// A header with its extensions applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// As written, not cleaned.
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
-    pub(crate) link: Vec<u8>,
+    pub path: Vec<u8>,
+    pub kind: Kind,
+    pub link: Vec<u8>,
     /// The twelve permission bits.
-    pub(crate) mode: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) mtime: Time,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Time,
     /// Bytes of the file; 0 for other kinds.
-    pub(crate) size: u64,
-    pub(crate) device: (u32, u32),
+    pub size: u64,
+    pub device: (u32, u32),
     /// Sorted by name.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(crate) sparse: Option<Vec<Segment>>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Option<Vec<Segment>>,
 }
 
 /// Why bytes are not a tar that we accept.
@@ -111,7 +111,7 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
 
 /// The path below the root that an entry means, without `.`, `..` and empty parts: `..` stops at
 /// the root, as in a chroot. Empty for the root itself. `None` if it cannot be a path.
-pub(crate) fn clean(path: &[u8]) -> Option<Vec<u8>> {
+pub fn clean(path: &[u8]) -> Option<Vec<u8>> {
     if path.contains(&0) {
         return None;
     }

@@ -9,7 +9,7 @@ use super::{Entry, Kind, Limits, Segment, TarError, shown, sparse};
 /// Reads entries from `source`. Between two calls of [`Reader::next`] the entry's data can be
 /// taken with [`Reader::data`]; what is left of it is skipped.
 #[derive(Debug)]
-pub(crate) struct Reader<R> {
+pub struct Reader<R> {
     source: R,
     limits: Limits,
     offset: u64,
@@ -31,7 +31,7 @@ struct Extensions {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(crate) fn new(source: R, limits: Limits) -> Self {
+    pub fn new(source: R, limits: Limits) -> Self {
         Self {
             source,
             limits,
@@ -46,11 +46,13 @@ impl<R: BufRead> Reader<R> {
 
     /// An error unless the end mark was seen. A layer's digest says more than the mark; where
     /// there is no digest, its absence is how a cut at the end of an entry shows.
-    pub(crate) fn require_end(&self) -> Result<(), TarError> {
+    pub fn require_end(&self) -> Result<(), TarError> {
         if self.ended { Ok(()) } else { Err(self.truncated()) }
     }
 
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, TarError> {
+    /// The next entry; `None` at the end. Its data is what [`Reader::data`] then gives.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not lend its data")]
+    pub fn next(&mut self) -> Result<Option<Entry>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             self.skip()?;
@@ -167,7 +169,7 @@ impl<R: BufRead> Reader<R> {
 
     /// The next piece of the current entry's data, as long as the source has it ready; empty at
     /// the end. Call [`Reader::consume`] with what was used.
-    pub(crate) fn data(&mut self) -> Result<&[u8], TarError> {
+    pub fn data(&mut self) -> Result<&[u8], TarError> {
         if self.left == 0 {
             return Ok(&[]);
         }
@@ -180,7 +182,7 @@ impl<R: BufRead> Reader<R> {
         Ok(&bytes[..most])
     }
 
-    pub(crate) fn consume(&mut self, count: usize) {
+    pub fn consume(&mut self, count: usize) {
         self.source.consume(count);
         self.left -= count as u64;
         self.offset += count as u64;
