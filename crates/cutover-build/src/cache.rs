@@ -9,6 +9,7 @@ mod files;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cutover_core::Digest;
@@ -33,7 +34,7 @@ pub(crate) struct Step {
 /// The cache's database.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    db: Connection,
+    db: Mutex<Connection>,
 }
 
 /// Why the cache cannot be used.
@@ -71,14 +72,18 @@ impl Cache {
             version => return Err(CacheError::Version { path, version }),
         }
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
-        Ok(Self { db })
+        Ok(Self { db: Mutex::new(db) })
+    }
+
+    /// A panic elsewhere leaves the connection usable: each statement is whole by itself.
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the step with this key made last time.
     pub(crate) fn step(&self, key: &Digest) -> Result<Option<Step>, rusqlite::Error> {
-        let mut query = self
-            .db
-            .prepare_cached("SELECT diff_id, chain_id, size, created FROM steps WHERE key = ?1")?;
+        let db = self.db();
+        let mut query = db.prepare_cached("SELECT diff_id, chain_id, size, created FROM steps WHERE key = ?1")?;
         let row = query.query_row([key.as_str()], |row| {
             let (diff_id, chain_id): (String, String) = (row.get(0)?, row.get(1)?);
             Ok((diff_id, chain_id, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
@@ -94,7 +99,8 @@ impl Cache {
     }
 
     pub(crate) fn remember(&self, key: &Digest, step: &Step) -> Result<(), rusqlite::Error> {
-        let mut insert = self.db.prepare_cached(
+        let db = self.db();
+        let mut insert = db.prepare_cached(
             "INSERT OR REPLACE INTO steps (key, diff_id, chain_id, size, created) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         let size = i64::try_from(step.size).unwrap_or(i64::MAX);
@@ -104,7 +110,8 @@ impl Cache {
 
     /// The digest of files that were selected in a chain of layers.
     pub(crate) fn content(&self, selection: &Digest) -> Result<Option<Digest>, rusqlite::Error> {
-        let mut query = self.db.prepare_cached("SELECT digest FROM contents WHERE key = ?1")?;
+        let db = self.db();
+        let mut query = db.prepare_cached("SELECT digest FROM contents WHERE key = ?1")?;
         let text: Option<String> =
             query.query_row([selection.as_str()], |row| row.get(0)).optional()?;
         Ok(text.and_then(|text| text.parse().ok()))
@@ -115,14 +122,15 @@ impl Cache {
         selection: &Digest,
         content: &Digest,
     ) -> Result<(), rusqlite::Error> {
-        self.db
+        self.db()
             .prepare_cached("INSERT OR REPLACE INTO contents (key, digest) VALUES (?1, ?2)")?
             .execute([selection.as_str(), content.as_str()])
             .map(|_| ())
     }
 
     fn chains(&self) -> Result<BTreeSet<Digest>, rusqlite::Error> {
-        let mut query = self.db.prepare("SELECT DISTINCT chain_id FROM steps")?;
+        let db = self.db();
+        let mut query = db.prepare("SELECT DISTINCT chain_id FROM steps")?;
         let rows = query.query_map([], |row| row.get::<_, String>(0))?;
         let texts = rows.collect::<Result<Vec<_>, _>>()?;
         Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
@@ -161,7 +169,7 @@ pub fn forget_cache(root: &Path) -> Result<(), CacheError> {
     }
     let failed = |source| CacheError::Database { path: path.clone(), source };
     let statements = "DELETE FROM steps; DELETE FROM contents; DELETE FROM files; VACUUM";
-    Cache::open(root)?.db.execute_batch(statements).map_err(failed)
+    Cache::open(root)?.db().execute_batch(statements).map_err(failed)
 }
 
 #[cfg(test)]

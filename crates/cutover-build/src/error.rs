@@ -54,6 +54,8 @@ pub enum BuildError {
         "SOURCE_DATE_EPOCH `{text}` is not a number of seconds, and nothing else is supported yet"
     )]
     Epoch { text: String },
+    #[error("the build was interrupted")]
+    Interrupted,
     #[error("failed to {operation}")]
     Io {
         operation: &'static str,

@@ -47,8 +47,8 @@ impl Fingerprint {
 }
 
 /// Gives the digest of a file's bytes and attributes; an implementation may remember.
-pub(crate) trait FileDigests {
-    fn digest(&mut self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError>;
+pub(crate) trait FileDigests: Sync {
+    fn digest(&self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError>;
 }
 
 /// Reads the file, every time. A regular file without attributes has the digest of its bytes.
@@ -56,7 +56,7 @@ pub(crate) trait FileDigests {
 pub(crate) struct ReadFiles;
 
 impl FileDigests for ReadFiles {
-    fn digest(&mut self, from: &From<'_>, path: &Path, _meta: &Meta) -> Result<Digest, TreeError> {
+    fn digest(&self, from: &From<'_>, path: &Path, _meta: &Meta) -> Result<Digest, TreeError> {
         let mut file = from.tree.file(path)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 128 * 1024];
@@ -84,7 +84,7 @@ pub(crate) fn of_files(
     from: &From<'_>,
     selected: &[Selected],
     keep_owners: bool,
-    digests: &mut dyn FileDigests,
+    digests: &dyn FileDigests,
 ) -> Result<Digest, TreeError> {
     let mut fingerprint = Fingerprint::new("files 1");
     for one in selected {
@@ -108,7 +108,7 @@ fn of_item(
     from: &From<'_>,
     item: &Item,
     keep_owners: bool,
-    digests: &mut dyn FileDigests,
+    digests: &dyn FileDigests,
 ) -> Result<(), TreeError> {
     let meta = &item.meta;
     fingerprint.field("path", item.below.as_os_str().as_bytes());
@@ -156,7 +156,7 @@ mod tests {
         let from = From { tree: &tree, visible: None };
         let source = Source { path: "/d".to_owned(), include: None };
         let selected = from.select(&source, &[]).unwrap();
-        of_files(&from, &selected, keep_owners, &mut ReadFiles).unwrap()
+        of_files(&from, &selected, keep_owners, &ReadFiles).unwrap()
     }
 
     fn chmod(path: &Path, mode: u32) {

@@ -12,6 +12,7 @@
 //! killed build leaves is visible to another build or kept from gc.
 
 mod cache;
+mod cancel;
 mod chmod;
 mod context;
 mod copy;
@@ -35,6 +36,7 @@ mod tree;
 mod vars;
 
 pub use cache::{CacheError, forget_cache, kept_chains};
+pub use cancel::Cancel;
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};

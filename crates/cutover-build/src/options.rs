@@ -1,6 +1,6 @@
 //! What a build is asked to do and what it is given to do it with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
-use crate::{ExtraHost, Network, Progress, Puller, Runner};
+use crate::{
+    Cancel, Entitlement, ExtraHost, Limits, Network, Progress, Puller, Runner, Secret,
+};
 
 /// Everything that the command line, the compose file and the clock have to say about one build.
 #[derive(Clone, Debug)]
@@ -34,12 +36,21 @@ pub struct BuildOptions {
     pub extra_hosts: Vec<ExtraHost>,
     /// Size of /dev/shm in RUN steps, in bytes.
     pub shm_size: Option<u64>,
+    /// What `RUN --mount=type=secret` finds, by id.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Sockets of ssh agents for `RUN --mount=type=ssh`, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+    pub allow: BTreeSet<Entitlement>,
+    /// Limits of RUN steps.
+    pub limits: Limits,
     /// Seconds since 1970 when the build started: `created` of what is built now.
     pub now: i64,
     /// SOURCE_DATE_EPOCH: replaces `now` and clamps the times of files in new layers.
     pub source_date_epoch: Option<i64>,
     /// Where database and scratch files live: the store's root.
     pub root: PathBuf,
+    /// Stops the build when raised: its containers are killed and nothing of it stays.
+    pub cancel: Cancel,
 }
 
 impl BuildOptions {
@@ -58,9 +69,14 @@ impl BuildOptions {
             network: Network::Default,
             extra_hosts: Vec::new(),
             shm_size: None,
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            allow: BTreeSet::new(),
+            limits: Limits::default(),
             now,
             source_date_epoch: None,
             root,
+            cancel: Cancel::new(),
         }
     }
 }

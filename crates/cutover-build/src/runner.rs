@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use cutover_core::Reference;
 use cutover_core::oci::Platform;
+use cutover_runtime::spec::{Resources, Ulimit};
 use cutover_store::Image;
 
-use crate::Stream;
+use crate::{Cancel, Stream};
 
 /// Network of a RUN step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +34,64 @@ pub struct ExtraHost {
     pub address: IpAddr,
 }
 
-/// One process to run over a layered root: plain data.
+/// Limits of a RUN step's processes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Of all processes together.
+    pub resources: Resources,
+    /// Of each one.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// Something mounted for one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepMount {
+    /// Absolute path in the container.
+    pub target: String,
+    pub source: StepSource,
+}
+
+/// What is mounted. Paths below a root are resolved within it, even while it changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepSource {
+    /// Files of layers, topmost first.
+    Layers {
+        lowers: Vec<PathBuf>,
+        path: String,
+        /// Upper and work directory for what is written; read-only without.
+        writable: Option<(PathBuf, PathBuf)>,
+    },
+    /// Files of a directory of the host, which are changed in place unless it is read-only.
+    Directory { root: PathBuf, path: String, read_only: bool },
+    /// Memory.
+    Tmpfs { size: Option<u64>, read_only: bool },
+    /// A file in memory.
+    Secret { content: Secret, mode: u32, uid: u32, gid: u32 },
+    /// A way to the ssh agent behind a socket of the host: its keys can be used, not changed.
+    Agent { socket: PathBuf, mode: u32, uid: u32, gid: u32 },
+}
+
+/// Bytes that nothing prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// Rights that a build has only if its caller says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `RUN --network=host`.
+    HostNetwork,
+    /// `RUN --security=insecure`.
+    Insecure,
+}
+
+/// One process to run over a layered root: plain data.
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunStep {
     /// Lower directories, topmost first. At least one.
     pub lowers: Vec<PathBuf>,
@@ -54,6 +111,12 @@ pub struct RunStep {
     pub shm_size: Option<u64>,
     /// Host files shown read-only in the container: (host path, container path).
     pub files: Vec<(PathBuf, String)>,
+    /// Parents are mounted before what lies below them, whatever the order. Of two with the same
+    /// target the later one wins.
+    pub mounts: Vec<StepMount>,
+    /// All rights of the host's root.
+    pub insecure: bool,
+    pub limits: Limits,
 }
 
 /// Why a step's process could not be run at all.
@@ -72,11 +135,13 @@ pub enum RunStepError {
 /// Runs RUN steps.
 pub trait Runner: Sync {
     /// Runs `step` to its end, handing output over as it comes, and returns the exit code
-    /// (128 + signal when killed). All of the step's processes are gone when this returns.
+    /// (128 + signal when killed). All of the step's processes are gone when this returns; it
+    /// returns soon once `cancel` is raised.
     fn run(
         &self,
         step: &RunStep,
         output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
     ) -> Result<i32, RunStepError>;
 }
 

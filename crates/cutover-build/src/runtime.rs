@@ -11,6 +11,7 @@ mod output;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use cutover_runtime::cgroup::Cgroup;
 use cutover_runtime::container::run_once;
 use cutover_runtime::init::{Created, Io, StartError};
 use cutover_runtime::net::{
@@ -19,7 +20,7 @@ use cutover_runtime::net::{
 use cutover_runtime::spec::{self, Mount, MountKind, Rootfs, Spec};
 use rustix::process::Signal;
 
-use crate::{Network, RunStep, RunStepError, Runner, Stream};
+use crate::{Cancel, Network, RunStep, RunStepError, Runner, Stream};
 
 pub use leftovers::is_running_build;
 
@@ -85,15 +86,14 @@ impl RuntimeRunner {
     }
 
     /// Runs the container to its end; on the thread that it dies with.
-    fn contain(&self, step: &RunStep, io: Io) -> Result<i32, Failure> {
-        let name = leftovers::name();
-        let _mark = leftovers::Mark::new(&self.marks, &name).map_err(Failure::Scratch)?;
+    fn contain(&self, step: &RunStep, name: &str, io: Io) -> Result<i32, Failure> {
+        let _mark = leftovers::Mark::new(&self.marks, name).map_err(Failure::Scratch)?;
         let etc = tempfile::Builder::new().prefix("etc-").tempdir_in(&self.scratch);
         let etc = etc.map_err(Failure::Scratch)?;
-        let spec = to_spec(step, &name, etc.path())?;
+        let spec = to_spec(step, name, etc.path())?;
         let mut attached = None;
         let ended = run_once(&spec, io, |created| {
-            attached = self.attach(step, &name, created)?;
+            attached = self.attach(step, name, created)?;
             Ok::<(), Failure>(())
         });
         if let Some(attached) = attached
@@ -111,13 +111,15 @@ impl Runner for RuntimeRunner {
         &self,
         step: &RunStep,
         output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
     ) -> Result<i32, RunStepError> {
         let failed = |error: std::io::Error| RunStepError::Start(Box::new(error));
         let (pipes, io) = output::Pipes::open().map_err(failed)?;
+        let name = leftovers::name();
         std::thread::scope(|scope| {
-            let contained = scope.spawn(move || self.contain(step, io));
+            let contained = scope.spawn(|| self.contain(step, &name, io));
             // Ends when the last process that can write has ended.
-            let read = pipes.read(output);
+            let read = pipes.read(output, cancel, &|| kill(&name));
             let ended = contained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             read.map_err(failed)?;
             match ended {
@@ -131,6 +133,13 @@ impl Runner for RuntimeRunner {
                 Err(failure) => Err(RunStepError::Start(Box::new(failure))),
             }
         })
+    }
+}
+
+/// Kills everything in the step's container. It may not be there yet: whoever asks tries again.
+fn kill(name: &str) {
+    if let Err(error) = Cgroup::open(name).and_then(|group| group.kill_all()) {
+        tracing::debug!(name, %error, "cannot kill a build step");
     }
 }
 

@@ -1,30 +1,39 @@
-//! Doing what is left to do: stages in order, each step from the cache or executed, and the image.
+//! Doing what is left to do: stages at the same time, each step from the cache or executed, and the
+//! image.
+//!
+//! A [`Solver`] is shared by the threads of all stages. What several of them may want (a stage, a
+//! base image, a context, a step with the same key) is in [`flights::Flights`]: one makes it, the
+//! others wait. Nobody waits for a later stage, so nobody waits for himself.
 
 mod base;
 mod files;
 mod finish;
+mod flights;
 mod keys;
 mod run;
+mod slots;
+mod stages;
 mod steps;
 mod time;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, Platform};
 
+use self::flights::Flights;
+use self::slots::Slots;
 use crate::cache::{Cache, Files};
 use crate::context::{self, Context};
 use crate::dockerfile::expand::Variables as _;
 use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Lines};
 use crate::error::boxed;
-use crate::graph::{Base, From, Graph, GraphError};
-use crate::op::Op;
-use crate::stage::{Shared, Stage, StageError};
+use crate::graph::{Graph, GraphError};
+use crate::stage::{Shared, Stage};
 use crate::vars;
-use crate::{BuildError, BuildOptions, Built, Event, Place, World};
+use crate::{BuildError, BuildOptions, Built, Cancel, Event, Place, World};
 
 /// Builds the image that a Dockerfile describes.
 pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildError> {
@@ -52,7 +61,7 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
     let epoch = epoch(options, &shared)?;
     let _lease = world.store.lease().map_err(boxed("lock the store"))?;
     let cache = Cache::open(&options.root).map_err(boxed("open the build cache"))?;
-    let mut solver = Solver {
+    let solver = Solver {
         options,
         world,
         file: &file,
@@ -63,19 +72,22 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
         epoch,
         place: &at,
         dockerfile: found.path.clone(),
-        context: None,
-        stages: BTreeMap::new(),
-        images: BTreeMap::new(),
-        next_step: 0,
-        cached: 0,
-        executed: 0,
-        warnings: unused_build_args(options, &file),
+        cancel: options.cancel.below(),
+        slots: Slots::new(),
+        contexts: Flights::default(),
+        stages: Flights::default(),
+        images: Flights::default(),
+        steps: Flights::default(),
+        last_step: AtomicUsize::new(0),
+        cached: AtomicUsize::new(0),
+        executed: AtomicUsize::new(0),
+        warnings: Mutex::new(unused_build_args(options, &file)),
     };
     solver.all()
 }
 
 /// What all stages share; an ARG before FROM may be wrong.
-fn shared<'a>(
+pub(crate) fn shared<'a>(
     options: &BuildOptions,
     file: &'a Dockerfile,
     target: &Platform,
@@ -168,173 +180,51 @@ struct Solver<'a> {
     target: Platform,
     /// SOURCE_DATE_EPOCH.
     epoch: Option<i64>,
-    place: &'a dyn Fn(Lines) -> Place,
+    place: &'a (dyn Fn(Lines) -> Place + Sync),
     /// The Dockerfile on disk, for its `.dockerignore`.
     dockerfile: Option<PathBuf>,
-    /// Opened when first needed.
-    context: Option<(Context, Files)>,
-    stages: BTreeMap<usize, Done>,
+    /// Raised by the first failure, and by the user.
+    cancel: Cancel,
+    slots: Slots,
+    /// Opened when first needed. The main one is ``.
+    contexts: Flights<String, Arc<Opened>>,
+    stages: Flights<usize, Arc<Done>>,
     /// Base images by name and platform.
-    images: BTreeMap<(String, String), Done>,
-    next_step: usize,
-    cached: usize,
-    executed: usize,
-    warnings: Vec<String>,
+    images: Flights<(String, String), Arc<Done>>,
+    /// What this build has found or made, by key.
+    steps: Flights<Digest, (Layer, String)>,
+    last_step: AtomicUsize,
+    cached: AtomicUsize,
+    executed: AtomicUsize,
+    warnings: Mutex<Vec<String>>,
 }
 
-/// Numbers of a stage's steps, for names like `[build 2/5]`.
-struct Numbering {
-    prefix: String,
-    total: usize,
-    next: usize,
-}
-
-impl Numbering {
-    fn name(&mut self, shown: &str) -> String {
-        self.next += 1;
-        let width = self.total.to_string().len();
-        format!("[{}{:width$}/{}] {shown}", self.prefix, self.next, self.total)
-    }
+/// A context with what is known of its files.
+#[derive(Debug)]
+struct Opened {
+    context: Context,
+    files: Files,
 }
 
 impl Solver<'_> {
-    fn all(&mut self) -> Result<Built, BuildError> {
-        for &index in &self.graph.needed {
-            self.stage(index)?;
-        }
-        if let Some((_, files)) = &self.context {
-            files.save(&self.cache).map_err(boxed("write the build cache"))?;
-        }
-        let done = self.stages.remove(&self.graph.target);
-        self.finish(done.expect("the target is among the needed stages"))
-    }
-
     fn wrong(&self, lines: Lines, problem: String, hint: Option<String>) -> BuildError {
         BuildError::Dockerfile { place: (self.place)(lines), problem, hint }
     }
 
-    /// Builds the stage `index`, and what it needs, unless that was done.
-    fn stage(&mut self, index: usize) -> Result<(), BuildError> {
-        if self.stages.contains_key(&index) {
-            return Ok(());
-        }
-        let file = self.file;
-        let written = &file.stages[index];
-        let mut numbering = self.numbering(index);
-        let mut done = self.base(index, &mut numbering)?;
-        let triggers = done.stage.take_triggers();
-        numbering.total += triggers.len();
-        for trigger in &triggers {
-            let instruction =
-                dockerfile::parse_trigger(trigger, written.lines).map_err(|error| {
-                    self.wrong(
-                        error.lines,
-                        format!("ONBUILD {trigger}: {}", error.problem),
-                        error.hint,
-                    )
-                })?;
-            self.instruction(index, &mut done, &instruction, &mut numbering)?;
-        }
-        for instruction in &written.instructions {
-            self.instruction(index, &mut done, instruction, &mut numbering)?;
-        }
-        self.stages.insert(index, done);
-        Ok(())
-    }
-
-    fn numbering(&self, index: usize) -> Numbering {
-        let stage = &self.file.stages[index];
-        let acts = |instruction: &&Instruction| {
-            matches!(
-                instruction.kind,
-                Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_)
-            )
-        };
-        let from_image = matches!(self.graph.nodes[index].base, Base::Image(_));
-        let total = stage.instructions.iter().filter(acts).count() + usize::from(from_image);
-        let prefix = match (&stage.name, self.file.stages.len()) {
-            (Some(name), 2..) => format!("{name} "),
-            (None, 2..) => format!("stage-{index} "),
-            _ => String::new(),
-        };
-        Numbering { prefix, total, next: 0 }
-    }
-
-    fn base(&mut self, index: usize, numbering: &mut Numbering) -> Result<Done, BuildError> {
-        let node = &self.graph.nodes[index];
-        let platform = node.platform.clone().unwrap_or_else(|| self.target.clone());
-        match &node.base {
-            Base::Scratch => Ok(Done { stage: Stage::scratch(&platform), layers: Vec::new() }),
-            Base::Stage(base) => {
-                self.stage(*base)?;
-                let base = &self.stages[base];
-                Ok(Done { stage: Stage::from_stage(&base.stage), layers: base.layers.clone() })
-            }
-            Base::Image(name) => {
-                let explicit = node.platform.is_some() || self.options.platform.is_some();
-                let lines = self.file.stages[index].lines;
-                let step = numbering.name(&format!("FROM {name}"));
-                self.image(name, &platform, explicit, lines, &step)
-            }
+    /// Stops who asks before he begins something new.
+    fn check_cancel(&self) -> Result<(), BuildError> {
+        match self.cancel.is_raised() {
+            true => Err(BuildError::Interrupted),
+            false => Ok(()),
         }
     }
 
-    /// Applies one instruction, with what it does to the files.
-    fn instruction(
-        &mut self,
-        index: usize,
-        done: &mut Done,
-        instruction: &Instruction,
-        numbering: &mut Numbering,
-    ) -> Result<(), BuildError> {
-        let shown = done.stage.shown(&instruction.code, self.shared);
-        let op = done.stage.apply(instruction, self.shared).map_err(|error| match error {
-            StageError::Expand(error) => self.wrong(instruction.lines, error.to_string(), None),
-            StageError::Invalid(problem) => self.wrong(instruction.lines, problem, None),
-        })?;
-        let Some(op) = op else { return Ok(()) };
-        let source = match &op {
-            Op::Copy(copy) if copy.from.is_some() => Some(self.source(index, instruction)?),
-            _ => None,
-        };
-        let name = numbering.name(&shown);
-        let step = steps::Step { op: &op, source, instruction, name: &name, shown: &shown };
-        let (layer, created) = self.step(done, &step)?;
-        done.layers.push(layer);
-        if let Some(line) = done.stage.image.history.last_mut() {
-            line.created = Some(created);
-        }
-        Ok(())
+    fn next_step(&self) -> usize {
+        self.last_step.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The stage or image that a `COPY --from` takes from.
-    fn source(&mut self, index: usize, instruction: &Instruction) -> Result<Done, BuildError> {
-        let from = self
-            .graph
-            .copies_from(instruction)
-            .map_err(|error| self.wrong(instruction.lines, error.problem, error.hint))?;
-        match from {
-            Some(From::Stage(source)) if source < index => {
-                self.stage(source)?;
-                Ok(self.stages[&source].clone())
-            }
-            Some(From::Image(name)) => {
-                let platform = self.target.clone();
-                let explicit = self.options.platform.is_some();
-                let shown = format!("FROM {name}");
-                self.image(&name, &platform, explicit, instruction.lines, &shown)
-            }
-            // ONBUILD triggers are not in the graph: a later stage can only be named by them.
-            _ => {
-                let problem = "cannot copy from a stage that is not defined before this one";
-                Err(self.wrong(instruction.lines, problem.to_owned(), None))
-            }
-        }
-    }
-
-    fn started(&mut self, name: &str) -> usize {
-        self.next_step += 1;
-        let (step, at) = (self.next_step, (self.world.clock)());
+    fn started(&self, name: &str) -> usize {
+        let (step, at) = (self.next_step(), (self.world.clock)());
         self.world.progress.on(Event::Started { step, name, at });
         step
     }
@@ -342,5 +232,10 @@ impl Solver<'_> {
     fn done(&self, step: usize) {
         let at = (self.world.clock)();
         self.world.progress.on(Event::Done { step, at });
+    }
+
+    fn failed(&self, step: usize, error: &str) {
+        let at = (self.world.clock)();
+        self.world.progress.on(Event::Failed { step, error, at });
     }
 }

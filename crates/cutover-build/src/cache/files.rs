@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cutover_core::Digest;
 use rusqlite::{OptionalExtension as _, params};
@@ -30,8 +32,8 @@ pub(crate) struct Files {
     context: String,
     known: HashMap<Identity, Sum>,
     /// Those that were asked for in this build: what is kept.
-    used: HashMap<Identity, Sum>,
-    fresh: bool,
+    used: Mutex<HashMap<Identity, Sum>>,
+    fresh: AtomicBool,
     /// Seconds; younger files are not remembered.
     now: i64,
 }
@@ -42,9 +44,13 @@ impl Files {
         let context = path.to_string_lossy().into_owned();
         let query = "SELECT records FROM files WHERE context = ?1";
         let records: Option<Vec<u8>> =
-            cache.db.query_row(query, [&context], |row| row.get(0)).optional().unwrap_or_default();
+            cache.db().query_row(query, [&context], |row| row.get(0)).optional().unwrap_or_default();
         let known = records.map(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { context, known, used: HashMap::new(), fresh: false, now }
+        Self { context, known, used: Mutex::default(), fresh: AtomicBool::new(false), now }
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<Identity, Sum>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cfg(test)]
@@ -54,13 +60,13 @@ impl Files {
 
     /// Writes back what was learnt.
     pub(crate) fn save(&self, cache: &Cache) -> Result<(), rusqlite::Error> {
-        if !self.fresh {
+        if !self.fresh.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Another Dockerfile of the same context may use other files: theirs are kept too, within
         // reason.
-        let mut all = self.used.clone();
-        if self.known.len() < 4 * self.used.len() + 1000 {
+        let mut all = self.used().clone();
+        if self.known.len() < 4 * all.len() + 1000 {
             all.extend(&self.known);
         }
         let mut bytes = Vec::with_capacity(all.len() * RECORD);
@@ -69,23 +75,23 @@ impl Files {
             bytes.extend(sum);
         }
         let insert = "INSERT OR REPLACE INTO files (context, records) VALUES (?1, ?2)";
-        cache.db.execute(insert, params![self.context, bytes]).map(|_| ())
+        cache.db().execute(insert, params![self.context, bytes]).map(|_| ())
     }
 }
 
 impl FileDigests for Files {
-    fn digest(&mut self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError> {
+    fn digest(&self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError> {
         let identity = identity(meta);
         if let Some(sum) = self.known.get(&identity) {
-            self.used.insert(identity, *sum);
+            self.used().insert(identity, *sum);
             return Ok(to_digest(sum));
         }
         let digest = ReadFiles.digest(from, path, meta)?;
         if meta.ctime.0 + 1 < self.now
             && let Some(sum) = to_sum(&digest)
         {
-            self.used.insert(identity, sum);
-            self.fresh = true;
+            self.used().insert(identity, sum);
+            self.fresh.store(true, Ordering::Relaxed);
         }
         Ok(digest)
     }

@@ -27,7 +27,7 @@ fn steps_are_remembered() {
 fn a_newer_database_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
-    cache.db.execute_batch("PRAGMA user_version = 99").unwrap();
+    cache.db().execute_batch("PRAGMA user_version = 99").unwrap();
     assert!(matches!(Cache::open(dir.path()), Err(CacheError::Version { version: 99, .. })));
 }
 
@@ -41,7 +41,7 @@ fn file_digests_are_remembered_unless_the_file_is_young() {
     let path = Path::new("f");
     let meta = tree.meta(path).unwrap().unwrap();
     let known = |now: i64| {
-        let mut files = Files::load(&cache, dir.path(), now);
+        let files = Files::load(&cache, dir.path(), now);
         let before = files.is_known(&meta);
         assert_eq!(files.digest(&from, path, &meta).unwrap(), Digest::sha256(b"1"));
         files.save(&cache).unwrap();

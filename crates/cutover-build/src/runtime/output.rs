@@ -4,12 +4,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use cutover_runtime::init::Io;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::Stream;
+use crate::{Cancel, Stream};
+
+/// How often somebody looks whether the build was canceled.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// The reading ends.
 #[derive(Debug)]
@@ -27,13 +30,23 @@ impl Pipes {
         Ok((Self { stdout, stderr }, Io::Streams { stdin, stdout: out, stderr: err }))
     }
 
-    pub(super) fn read(self, output: &mut dyn FnMut(Stream, &[u8])) -> io::Result<()> {
+    /// Hands over what comes, until the last writer is gone. Once `cancel` is raised, `kill` is
+    /// called again and again: a container that is about to start has nothing to kill yet.
+    pub(super) fn read(
+        self,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+        kill: &dyn Fn(),
+    ) -> io::Result<()> {
         let mut open = vec![(Stream::Stdout, self.stdout), (Stream::Stderr, self.stderr)];
         let mut buffer = vec![0_u8; 32 * 1024];
         while !open.is_empty() {
             let mut fds: Vec<_> =
                 open.iter().map(|(_, fd)| PollFd::new(fd, PollFlags::IN)).collect();
-            match poll(&mut fds, None) {
+            if cancel.is_raised() {
+                kill();
+            }
+            match poll(&mut fds, Some(&LOOK)) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cutover_core::Digest;
 use cutover_runtime::mounts;
@@ -9,7 +10,7 @@ use cutover_runtime::spec::Rootfs;
 use cutover_store::Draft;
 
 use super::steps::{Failure, Step};
-use super::{Done, Solver};
+use super::{Done, Opened, Solver};
 use crate::BuildError;
 use crate::cache::Files;
 use crate::context::Context;
@@ -30,7 +31,7 @@ pub(super) struct Selection {
 impl Solver<'_> {
     /// Selects a copy's files and digests them.
     pub(super) fn select(
-        &mut self,
+        &self,
         copy: &CopyOp,
         step: &Step<'_>,
     ) -> Result<Selection, BuildError> {
@@ -49,30 +50,28 @@ impl Solver<'_> {
             let content = Fingerprint::new("no files").finish();
             return Ok(Selection { content, listed: Some(Vec::new()) });
         }
-        self.open_context()?;
-        let (context, files) = self.context.as_mut().expect("opened above");
-        let from = From { tree: &context.tree, visible: Some(&context.visible) };
-        let select = |files: &mut Files| {
+        let opened = self.context()?;
+        let from = opened.from();
+        let select = || {
             let listed = list(&from, copy)?;
-            let content = fingerprint::of_files(&from, &listed, false, files)?;
+            let content = fingerprint::of_files(&from, &listed, false, &opened.files)?;
             Ok(Selection { content, listed: Some(listed) })
         };
-        let selected = select(files);
-        selected.map_err(|error| failed(self, error))
+        select().map_err(|error| failed(self, error))
     }
 
-    fn open_context(&mut self) -> Result<(), BuildError> {
-        if self.context.is_some() {
-            return Ok(());
-        }
-        let step = self.started("[internal] load build context");
-        let path = &self.options.context;
-        let canonical = fs_err::canonicalize(path).map_err(boxed("open the build context"))?;
-        let context = Context::open(&canonical, self.dockerfile.as_deref())?;
-        let files = Files::load(&self.cache, &canonical, self.options.now);
-        self.context = Some((context, files));
-        self.done(step);
-        Ok(())
+    /// The build context, opened when first asked for.
+    fn context(&self) -> Result<Arc<Opened>, BuildError> {
+        self.contexts.get(&String::new(), || {
+            self.check_cancel()?;
+            let step = self.started("[internal] load build context");
+            let path = &self.options.context;
+            let canonical = fs_err::canonicalize(path).map_err(boxed("open the build context"))?;
+            let context = Context::open(&canonical, self.dockerfile.as_deref())?;
+            let files = Files::load(&self.cache, &canonical, self.options.now);
+            self.done(step);
+            Ok(Arc::new(Opened { context, files }))
+        })
     }
 
     /// Files of a stage never change: their digest is remembered by the stage's layers.
@@ -94,7 +93,7 @@ impl Solver<'_> {
         let from = From { tree: &tree, visible: None };
         let listed = list(&from, copy)?;
         let keep_owners = copy.chown.is_empty();
-        let content = fingerprint::of_files(&from, &listed, keep_owners, &mut ReadFiles)
+        let content = fingerprint::of_files(&from, &listed, keep_owners, &ReadFiles)
             .map_err(SelectError::from)?;
         self.cache
             .remember_content(&selection, &content)
@@ -139,12 +138,13 @@ impl Solver<'_> {
             Some(source) => Some(self.tree_of(source).map_err(box_build)?),
             None => None,
         };
-        let from = match (&tree, &self.context) {
+        let opened = match (&tree, copy.sources.is_empty()) {
+            (None, false) => Some(self.context().map_err(box_build)?),
+            _ => None,
+        };
+        let from = match (&tree, &opened) {
             (Some(tree), _) => Some(From { tree, visible: None }),
-            (None, Some((context, _))) => {
-                Some(From { tree: &context.tree, visible: Some(&context.visible) })
-            }
-            (None, None) => None,
+            (None, opened) => opened.as_ref().map(|opened| opened.from()),
         };
         if let Some(from) = from {
             let fresh;
@@ -176,6 +176,12 @@ impl Solver<'_> {
             tree.touch(made, (self.now(), 0))?;
         }
         Ok(())
+    }
+}
+
+impl Opened {
+    fn from(&self) -> From<'_> {
+        From { tree: &self.context.tree, visible: Some(&self.context.visible) }
     }
 }
 

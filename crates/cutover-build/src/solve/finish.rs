@@ -1,5 +1,8 @@
 //! The image of a finished target: config, history times, manifest, names.
 
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
 use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, History, ImageConfig, RootFs, media_type};
 
@@ -8,9 +11,9 @@ use crate::error::boxed;
 use crate::{BuildError, Built, Event};
 
 impl Solver<'_> {
-    pub(super) fn finish(&mut self, done: Done) -> Result<Built, BuildError> {
+    pub(super) fn finish(&self, done: &Done) -> Result<Built, BuildError> {
         let step = self.started("exporting to image");
-        let config = self.config(&done);
+        let config = self.config(done);
         let config = serde_json::to_vec(&config).map_err(boxed("write the image config"))?;
         let size = config.len() as u64;
         let described = Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(&config), size);
@@ -31,9 +34,9 @@ impl Solver<'_> {
         Ok(Built {
             image: image.digest,
             config: image.config_digest,
-            cached: self.cached,
-            executed: self.executed,
-            warnings: std::mem::take(&mut self.warnings),
+            cached: self.cached.load(Ordering::Relaxed),
+            executed: self.executed.load(Ordering::Relaxed),
+            warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         })
     }
 

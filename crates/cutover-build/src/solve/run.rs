@@ -61,11 +61,12 @@ impl Solver<'_> {
             files,
         };
         let mut tail = Tail::default();
-        let code = self.world.runner.run(&step, &mut |stream, bytes| {
+        let mut output = |stream, bytes: &[u8]| {
             tail.push(bytes);
             let at = (self.world.clock)();
             self.world.progress.on(Event::Output { step: id, stream, bytes, at });
-        })?;
+        };
+        let code = self.world.runner.run(&step, &mut output, &self.cancel)?;
         match code {
             0 => Ok(()),
             code => Err(Failure::Exit { code, output: tail.finish() }),

@@ -1,6 +1,8 @@
 //! One step: its key, the cache, or its execution into a new layer.
 
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, media_type};
@@ -17,7 +19,7 @@ use crate::{BuildError, Event};
 pub(super) struct Step<'a> {
     pub(super) op: &'a Op,
     /// `COPY --from`.
-    pub(super) source: Option<Done>,
+    pub(super) source: Option<Arc<Done>>,
     pub(super) instruction: &'a Instruction,
     /// `[2/5] RUN make`.
     pub(super) name: &'a str,
@@ -43,43 +45,61 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 impl Solver<'_> {
     /// The layer of `step` on top of `done`, and when it was made.
     pub(super) fn step(
-        &mut self,
+        &self,
         done: &Done,
         step: &Step<'_>,
     ) -> Result<(Layer, String), BuildError> {
+        self.check_cancel()?;
         let selected = match step.op {
             Op::Copy(copy) => Some(self.select(copy, step)?),
             _ => None,
         };
         let content = selected.as_ref().map(|selected| &selected.content);
         let key = keys::of(&done.top(), step.op, content, self);
-        if !self.options.no_cache
-            && let Some(found) = self.remembered(&key)?
-        {
-            self.cached += 1;
-            self.next_step += 1;
-            self.world.progress.on(Event::Cached { step: self.next_step, name: step.name });
-            return Ok(found);
-        }
-        let id = self.started(step.name);
-        let result = self.execute(done, step, selected, id);
-        match result {
-            Ok(made) => {
-                self.done(id);
-                self.executed += 1;
-                let remembered = cache::Step {
-                    diff_id: made.0.diff_id.clone(),
-                    chain_id: made.0.chain_id.clone(),
-                    size: made.0.descriptor.size,
-                    created: made.1.clone(),
-                };
-                self.cache
-                    .remember(&key, &remembered)
-                    .map_err(crate::error::boxed("write the build cache"))?;
-                Ok(made)
+        // A step of another stage that does the same is waited for and then found.
+        let mut found = true;
+        let made = self.steps.get(&key, || {
+            if !self.options.no_cache
+                && let Some(made) = self.remembered(&key)?
+            {
+                return Ok(made);
             }
-            Err(failure) => Err(self.explain(step, id, failure)),
+            found = false;
+            self.make(done, step, selected, &key)
+        })?;
+        if found {
+            self.cached.fetch_add(1, Ordering::Relaxed);
+            let (step, name) = (self.next_step(), step.name);
+            self.world.progress.on(Event::Cached { step, name });
         }
+        Ok(made)
+    }
+
+    /// Executes a step and remembers what it made.
+    fn make(
+        &self,
+        done: &Done,
+        step: &Step<'_>,
+        selected: Option<files::Selection>,
+        key: &Digest,
+    ) -> Result<(Layer, String), BuildError> {
+        let _slot = self.slots.take();
+        self.check_cancel()?;
+        let id = self.started(step.name);
+        let made = self
+            .execute(done, step, selected, id)
+            .map_err(|failure| self.explain(step, id, failure))?;
+        self.done(id);
+        self.executed.fetch_add(1, Ordering::Relaxed);
+        let remembered = cache::Step {
+            diff_id: made.0.diff_id.clone(),
+            chain_id: made.0.chain_id.clone(),
+            size: made.0.descriptor.size,
+            created: made.1.clone(),
+        };
+        let written = self.cache.remember(key, &remembered);
+        written.map_err(crate::error::boxed("write the build cache"))?;
+        Ok(made)
     }
 
     fn remembered(&self, key: &Digest) -> Result<Option<(Layer, String)>, BuildError> {
@@ -91,7 +111,7 @@ impl Solver<'_> {
     }
 
     fn execute(
-        &mut self,
+        &self,
         done: &Done,
         step: &Step<'_>,
         selected: Option<files::Selection>,
@@ -122,6 +142,10 @@ impl Solver<'_> {
 
     fn explain(&self, step: &Step<'_>, id: usize, failure: Failure) -> BuildError {
         let place = (self.place)(step.instruction.lines);
+        if self.cancel.is_raised() {
+            self.failed(id, "canceled");
+            return BuildError::Interrupted;
+        }
         match failure {
             Failure::Exit { code, output } => {
                 self.failed(id, &format!("exit code {code}"));
