@@ -18,8 +18,9 @@ lint:            ## formatting and lints, as CI has them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-test: lint       ## installs what it needs and passes every test
+test:            ## installs what it needs and passes every test
 	scripts/setup test
+	$(MAKE) --no-print-directory lint
 	cargo build --release --target $(TARGET) -p cutover
 	CUTOVER_BIN=$(CURDIR)/$(BIN) $(RUN_TESTS) --workspace
 
