@@ -16,6 +16,7 @@
 //! | `target`, `health`, `prober` | one target; its states; who feeds them |
 //! | `registry`, `persist` | changes: fence, write, swap; the file |
 //! | `worker`, `handler`, `head`, `upstream`, `body`, `tunnel`, `pages` | the path of a request |
+//! | `warm` | connections opened before a switch |
 //! | `gate` | requests held while a service is replaced |
 //! | `listen`, `run` | sockets; start, hand-over, end |
 //! | `dns` | names of services |
@@ -42,6 +43,7 @@ mod table;
 mod target;
 mod tunnel;
 mod upstream;
+mod warm;
 mod worker;
 
 pub use listen::{BindError, HeldListener, inherited};

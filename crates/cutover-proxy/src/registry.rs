@@ -23,6 +23,7 @@ use crate::health::{Event, Rhythm};
 use crate::persist::{Hold, Kept, Loaded, State, StateFile};
 use crate::table::{Service, Shared, Table};
 use crate::target::Target;
+use crate::warm::Warmers;
 
 /// How many former targets of a service are remembered for their counters.
 const FORMER_KEPT: usize = 16;
@@ -42,6 +43,8 @@ pub(crate) struct Registry {
     lost: AtomicBool,
     problem: Mutex<Option<String>>,
     former: Mutex<Vec<Former>>,
+    /// Who opens connections before a switch.
+    pub(crate) warmers: Warmers,
     file: StateFile,
     writer: tokio::sync::Mutex<State>,
 }
@@ -73,6 +76,7 @@ impl Registry {
             lost: AtomicBool::new(lost),
             problem: Mutex::new(problem),
             former: Mutex::new(Vec::new()),
+            warmers: Warmers::default(),
             file,
             writer: tokio::sync::Mutex::new(state),
         }
@@ -302,7 +306,13 @@ impl Registry {
         }
         let table = Table::build(services.clone())
             .map_err(|error| Reply::Error { message: error.to_string() })?;
-        self.save(&next).await?;
+        // Both at once: opening a few connections takes no longer than the disk.
+        let (saved, ()) = tokio::join!(self.save(&next), self.warmers.warm(&before, &services));
+        if let Err(reply) = saved {
+            // The connections to targets that are none now are closed.
+            self.epoch.send_modify(|epoch| *epoch += 1);
+            return Err(reply);
+        }
         self.shared.swap(table);
         *state = next;
         self.lost.store(false, Ordering::Relaxed);

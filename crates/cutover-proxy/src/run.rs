@@ -267,6 +267,7 @@ fn hub(options: &ProxyOptions, registry: Arc<Registry>) -> (Arc<Hub>, Receivers)
         lame: AtomicBool::new(false),
         accepting: AtomicUsize::new(count),
     });
+    hub.registry.warmers.are(hub.acceptors());
     (hub, receivers)
 }
 

@@ -31,65 +31,100 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// close theirs after as little as two seconds.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long a connection is kept that was opened in advance and not used yet: a target that serves
+/// one connection at a time waits on it meanwhile.
+const UNUSED_TIMEOUT: Duration = Duration::from_secs(1);
+
 pub(crate) type Sender = SendRequest<RequestBody>;
 
 /// Idle connections of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    targets: RefCell<HashMap<u64, Connections>>,
+}
+
+/// The idle connections to one target.
+#[derive(Debug, Default)]
+struct Connections {
+    idle: Vec<Idle>,
+    /// Whether one ever came back after a response: the target keeps connections.
+    kept: bool,
 }
 
 #[derive(Debug)]
 struct Idle {
     sender: Sender,
     since: Instant,
+    /// Opened in advance and never used so far.
+    warm: bool,
+}
+
+impl Idle {
+    fn is_over(&self, now: Instant) -> bool {
+        let limit = if self.warm { UNUSED_TIMEOUT } else { IDLE_TIMEOUT };
+        self.sender.is_closed() || now.saturating_duration_since(self.since) >= limit
+    }
 }
 
 impl Pool {
     /// The connection used last, if it may be used for such a request.
     pub(crate) fn take(&self, serial: u64, now: Instant, repeatable: bool) -> Option<Sender> {
-        let mut pool = self.idle.borrow_mut();
-        let idle = pool.get_mut(&serial)?;
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_closed() || !sender.is_ready() {
+        let mut targets = self.targets.borrow_mut();
+        let idle = &mut targets.get_mut(&serial)?.idle;
+        while let Some(one) = idle.pop() {
+            if one.sender.is_closed() || !one.sender.is_ready() {
                 continue;
             }
-            if !repeatable && now.saturating_duration_since(since) > FRESH {
-                idle.push(Idle { sender, since });
+            if !repeatable && now.saturating_duration_since(one.since) > FRESH {
+                idle.push(one);
                 return None;
             }
-            return Some(sender);
+            return Some(one.sender);
         }
         None
     }
 
     fn put(&self, serial: u64, sender: Sender, now: Instant) {
-        let mut pool = self.idle.borrow_mut();
-        let idle = pool.entry(serial).or_default();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: now });
+        let mut targets = self.targets.borrow_mut();
+        let connections = targets.entry(serial).or_default();
+        connections.kept = true;
+        if connections.idle.len() < MAX_IDLE {
+            connections.idle.push(Idle { sender, since: now, warm: false });
         }
+    }
+
+    /// Adds a connection that was opened in advance. The first one added is used first: it is the
+    /// first one that the target accepts, and a target that serves one connection at a time would
+    /// wait on it for a request.
+    pub(crate) fn put_warm(&self, serial: u64, sender: Sender, now: Instant) {
+        let mut targets = self.targets.borrow_mut();
+        let idle = &mut targets.entry(serial).or_default().idle;
+        if idle.len() < MAX_IDLE {
+            idle.insert(0, Idle { sender, since: now, warm: true });
+        }
+    }
+
+    /// How many idle connections a target has that keeps them; `None`: it never kept one.
+    pub(crate) fn kept(&self, serial: u64) -> Option<usize> {
+        let targets = self.targets.borrow();
+        targets.get(&serial).filter(|target| target.kept).map(|target| target.idle.len())
     }
 
     /// Closes what belongs to targets that are none any more.
     pub(crate) fn retain(&self, live: &BTreeSet<u64>) {
-        self.idle.borrow_mut().retain(|serial, _| live.contains(serial));
+        self.targets.borrow_mut().retain(|serial, _| live.contains(serial));
     }
 
     /// The same, for targets that were never in a table.
     pub(crate) fn forget_unlisted(&self, is_live: impl Fn(u64) -> bool) {
-        self.idle.borrow_mut().retain(|serial, _| is_live(*serial));
+        self.targets.borrow_mut().retain(|serial, _| is_live(*serial));
     }
 
     /// Closes what has been idle for too long, or was closed by the target.
     pub(crate) fn expire(&self, now: Instant) {
-        self.idle.borrow_mut().retain(|_, idle| {
-            idle.retain(|idle| {
-                let age = now.saturating_duration_since(idle.since);
-                age < IDLE_TIMEOUT && !idle.sender.is_closed()
-            });
-            !idle.is_empty()
-        });
+        for connections in self.targets.borrow_mut().values_mut() {
+            connections.idle.retain(|idle| !idle.is_over(now));
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 use crate::head::RequestIds;
 use crate::registry::Registry;
 use crate::upstream::Pool;
+use crate::warm::Wanted;
 use accept::Acceptor;
 use duck::Duck;
 
@@ -90,6 +91,8 @@ pub(crate) enum Command {
     Serve(OwnedFd),
     /// A connection that a busier worker accepted.
     Adopt(TcpStream, SocketAddr),
+    /// Open connections to targets of the next switch; `done` is dropped when they are there.
+    Warm { wanted: Arc<[Wanted]>, done: mpsc::Sender<()> },
     /// Cut everything in flight on these targets.
     Cut(Arc<BTreeSet<u64>>),
     /// Stop accepting; end when everything has. `quiet` is dropped when no new request can start.
@@ -190,6 +193,7 @@ impl Worker {
                 Err(error) => tracing::error!(%error, "cannot serve on a listening socket"),
             },
             Command::Adopt(stream, peer) => self.adopt(stream, peer),
+            Command::Warm { wanted, done } => self.warm(&wanted, &done),
             Command::Cut(targets) => self.cut(&targets),
             Command::LameDuck { idle_grace, deadline, quiet } if duck.is_none() => {
                 self.lame.set(true);
@@ -223,6 +227,18 @@ impl Worker {
         for conn in self.conns.borrow().values().filter(|conn| targets.contains(&conn.target())) {
             conn.cut();
         }
+    }
+
+    /// How many connections are open to these targets, if they keep connections at all.
+    pub(crate) fn open_to(&self, targets: &BTreeSet<u64>) -> usize {
+        let idle: Vec<usize> =
+            targets.iter().filter_map(|serial| self.pool.kept(*serial)).collect();
+        if idle.is_empty() {
+            return 0;
+        }
+        let conns = self.conns.borrow();
+        let used = conns.values().filter(|conn| conn.is_exchanging_with(targets));
+        idle.iter().sum::<usize>() + used.count()
     }
 
     fn each_conn(&self, act: impl FnMut(&Rc<Conn>)) {

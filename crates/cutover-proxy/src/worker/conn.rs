@@ -4,6 +4,7 @@
 //! the end of the process) only writes an order and wakes it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -99,6 +100,12 @@ impl Conn {
 
     pub(crate) fn target(&self) -> u64 {
         self.target.get()
+    }
+
+    /// Whether its request is with one of these targets; a tunnel is no request.
+    pub(super) fn is_exchanging_with(&self, targets: &BTreeSet<u64>) -> bool {
+        matches!(self.phase.get(), Phase::Waiting | Phase::Streaming)
+            && targets.contains(&self.target.get())
     }
 
     /// Acts on a limit that has passed.

@@ -15,3 +15,4 @@ mod state;
 mod switch;
 mod traffic;
 mod tunnel;
+mod warm;
