@@ -15,7 +15,9 @@ use crate::op::CopyOp;
 use crate::select::{From, Item, Selected};
 use crate::tree::{Kind, Meta, Tree, TreeError, copy_bytes};
 
+pub(crate) use archive::{ArchiveError, decompress, open as open_archive};
 pub(crate) use owner::{Owner, OwnerError};
+pub(crate) use unpack::unpack;
 
 /// Why files cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub(crate) enum CopyError {
     #[error(transparent)]
     Owner(#[from] OwnerError),
     #[error(transparent)]
-    Archive(#[from] archive::ArchiveError),
+    Archive(#[from] ArchiveError),
     #[error(transparent)]
     Tree(#[from] TreeError),
 }
@@ -53,8 +55,11 @@ impl Copier<'_> {
     /// Copies everything that was selected of one source.
     pub(crate) fn copy(&self, from: &From<'_>, selected: &Selected) -> Result<(), CopyError> {
         let source = &selected.items[0];
-        if self.op.unpack && source.is(Kind::File) && self.unpack(from, source)? {
-            return Ok(());
+        if self.op.unpack && source.is(Kind::File) {
+            let name = format!("/{}", source.path.display());
+            if self.unpack(from.tree.file(&source.path)?, &name)? {
+                return Ok(());
+            }
         }
         let place = self.place(source.meta.is_dir(), &selected.name)?;
         // Names of one file, within one source, become names of one file.

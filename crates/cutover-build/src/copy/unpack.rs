@@ -1,110 +1,94 @@
-//! ADD of a local archive: entries written below the destination, nothing outside of it.
+//! Entries of an archive written below a directory, nothing outside of it.
 //!
-//! The destination is the root for everything in the archive: `..` and absolute names cannot leave
-//! it, and symlinks that the archive itself brings are resolved below it too.
+//! The directory is the root for everything in the archive: `..` and absolute names cannot leave
+//! it, and symlinks that the archive itself brings are resolved below it too. What a header may ask
+//! for is bounded by the store's tar reader.
 
-use std::io::{self, Read};
+use std::ffi::OsStr;
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use tar::EntryType;
+use cutover_store::tar::{self, Entry, Limits, Reader, TarError};
 
 use super::archive::{self, ArchiveError};
-use super::{Copier, CopyError, check_name};
-use crate::select::{From, Item};
+use super::{Copier, CopyError, Owner, check_name};
 use crate::tree::{Kind, Tree, TreeError};
 
 /// Limits of an archive: it may come from anywhere.
-const MAX_ENTRIES: u64 = 5_000_000;
-const MAX_DEPTH: usize = 256;
+const LIMITS: Limits =
+    Limits { entries: 5_000_000, depth: 256, path: 4095, extension: 1 << 20, segments: 1 << 20 };
+/// Most bytes that one archive may unpack to.
+const MAX_BYTES: u64 = 256 << 30;
 
 impl Copier<'_> {
-    /// Unpacks `source` if it is an archive; says whether it was.
-    pub(super) fn unpack(&self, from: &From<'_>, source: &Item) -> Result<bool, CopyError> {
-        let name = || format!("/{}", source.path.display());
-        let read = |error: io::Error| ArchiveError::Read { name: name(), source: error };
-        let opened = archive::decompress(from.tree.file(&source.path)?);
-        // What cannot even be looked into is a file to copy.
-        let Ok(opened) = opened else { return Ok(false) };
-        let mut bytes = match opened {
-            Ok(bytes) => bytes,
-            Err(format) if looks_like_archive(&source.path) => {
-                return Err(ArchiveError::Compression { name: name(), format }.into());
-            }
-            Err(_) => return Ok(false),
-        };
-        let mut header = Vec::with_capacity(512);
-        match bytes.by_ref().take(512).read_to_end(&mut header) {
-            Ok(_) if archive::is_tar(&header) => {}
-            _ => return Ok(false),
-        }
+    /// Unpacks `file` at the destination if it is an archive; says whether it was.
+    pub(super) fn unpack(&self, file: impl Read, name: &str) -> Result<bool, CopyError> {
+        let Some(bytes) = archive::open(file) else { return Ok(false) };
         let place = self.to.resolve(&super::relative(&self.op.destination))?;
-        let made = self.to.make_dirs(&place, 0o755, self.owner.map(super::Owner::ids))?;
+        let made = self.to.make_dirs(&place, 0o755, self.owner.map(Owner::ids))?;
         for path in made.iter().rev() {
             self.to.touch(path, (self.now, 0))?;
         }
         let below = self.to.subtree(&place)?;
-        let mut archive = tar::Archive::new(io::Cursor::new(header).chain(bytes));
-        let mut unpacking =
-            Unpacking { copier: self, to: &below, name: name(), directories: Vec::new() };
-        let mut count = 0;
-        for entry in archive.entries().map_err(read)? {
-            count += 1;
-            if count > MAX_ENTRIES {
-                let (limit, what) = (MAX_ENTRIES, "entries");
-                return Err(ArchiveError::Limit { name: name(), limit, what }.into());
-            }
-            unpacking.entry(entry.map_err(read)?)?;
-        }
-        unpacking.finish()?;
+        unpack(bytes, &below, name, self.owner)?;
         Ok(true)
     }
 }
 
-/// Formats that are not read are only an error where the name says "archive".
-fn looks_like_archive(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    [".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz"].iter().any(|end| name.ends_with(end))
+/// Writes every entry of the tar `bytes` below `to`. Owners are the archive's unless one is given.
+pub(crate) fn unpack(
+    bytes: impl Read,
+    to: &Tree,
+    name: &str,
+    owner: Option<Owner>,
+) -> Result<(), CopyError> {
+    let mut reader = Reader::new(BufReader::with_capacity(256 << 10, bytes), LIMITS);
+    let mut unpacking =
+        Unpacking { to, owner, name: name.to_owned(), bytes: 0, directories: Vec::new() };
+    let tar = |source| ArchiveError::Tar { name: name.to_owned(), source };
+    while let Some(entry) = reader.next().map_err(tar)? {
+        unpacking.entry(&entry, &mut reader)?;
+    }
+    Ok(unpacking.finish()?)
 }
 
 struct Unpacking<'a> {
-    copier: &'a Copier<'a>,
     to: &'a Tree,
+    owner: Option<Owner>,
     name: String,
+    bytes: u64,
     /// Directories and their times: set last.
-    directories: Vec<(PathBuf, i64)>,
+    directories: Vec<(PathBuf, (i64, u32))>,
 }
 
 impl Unpacking<'_> {
-    fn error(&self, source: io::Error) -> CopyError {
-        ArchiveError::Read { name: self.name.clone(), source }.into()
+    fn refuse(&self, entry: &Entry, problem: &str) -> CopyError {
+        let path = String::from_utf8_lossy(&entry.path).escape_debug().to_string();
+        let problem = format!("entry `{path}` {problem}");
+        ArchiveError::Entry { name: self.name.clone(), problem }.into()
     }
 
-    /// An entry's name as a path below the destination.
-    fn path(&self, written: &Path) -> Result<PathBuf, CopyError> {
-        let cleaned = crate::path::clean(&format!("/{}", written.display()));
-        // A name that is not UTF-8 keeps its bytes: `display` is only for those that are.
-        let path = match written.to_str() {
-            Some(_) => PathBuf::from(cleaned.trim_start_matches('/')),
-            None => written
-                .components()
-                .filter(|part| matches!(part, std::path::Component::Normal(_)))
-                .collect(),
-        };
-        if path.components().count() > MAX_DEPTH {
-            let (limit, what) = (MAX_DEPTH as u64, "levels of directories");
+    /// A name in the archive as a path below the destination.
+    fn path(&self, entry: &Entry, written: &[u8]) -> Result<PathBuf, CopyError> {
+        let cleaned =
+            tar::clean(written).ok_or_else(|| self.refuse(entry, "has a name that is no path"))?;
+        let path = PathBuf::from(OsStr::from_bytes(&cleaned));
+        if path.components().count() > LIMITS.depth {
+            let (limit, what) = (LIMITS.depth as u64, "levels of directories");
             return Err(ArchiveError::Limit { name: self.name.clone(), limit, what }.into());
         }
         Ok(path)
     }
 
-    fn entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), CopyError> {
-        let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader) {
-            return Ok(());
-        }
-        let written = entry.path().map_err(|error| self.error(error))?.into_owned();
-        let path = self.path(&written)?;
-        if path.as_os_str().is_empty() && kind != EntryType::Directory {
+    fn entry<R: io::BufRead>(
+        &mut self,
+        entry: &Entry,
+        reader: &mut Reader<R>,
+    ) -> Result<(), CopyError> {
+        let path = self.path(entry, &entry.path)?;
+        let is_dir = entry.kind == tar::Kind::Directory;
+        if path.as_os_str().is_empty() && !is_dir {
             return Ok(());
         }
         check_name(&path)?;
@@ -113,84 +97,98 @@ impl Unpacking<'_> {
             self.to.make_dirs(parent, 0o755, None)?;
         }
         let existing = self.to.meta(&path)?;
-        let merges = kind == EntryType::Directory && existing.is_some_and(|meta| meta.is_dir());
+        let merges = is_dir && existing.is_some_and(|meta| meta.is_dir());
         if existing.is_some() && !merges {
             self.to.remove(&path)?;
         }
-        if self.create(&mut entry, kind, &path, merges)? {
-            self.describe(&mut entry, &path)?;
+        if self.create(entry, reader, &path, merges)? {
+            self.describe(entry, &path)?;
         }
         Ok(())
     }
 
     /// Makes the file; says whether it has metadata of its own.
-    fn create<R: Read>(
+    fn create<R: io::BufRead>(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
-        kind: EntryType,
+        entry: &Entry,
+        reader: &mut Reader<R>,
         path: &Path,
         exists: bool,
     ) -> Result<bool, CopyError> {
-        let target = |entry: &tar::Entry<'_, R>| {
-            let link = entry.link_name().map_err(|error| self.error(error))?;
-            link.map(|link| link.into_owned())
-                .ok_or_else(|| self.error(io::Error::other("a link without a target")))
-        };
-        match kind {
-            EntryType::Directory if exists => {}
-            EntryType::Directory => self.to.make_dir(path)?,
-            EntryType::Symlink => self.to.make_link(&target(entry)?, path)?,
-            EntryType::Link => {
-                let first = self.to.resolve_parent(&self.path(&target(entry)?)?)?;
+        let device = rustix::fs::makedev(entry.device.0, entry.device.1);
+        match entry.kind {
+            tar::Kind::Directory if exists => {}
+            tar::Kind::Directory => self.to.make_dir(path)?,
+            tar::Kind::Symlink if entry.link.is_empty() => {
+                return Err(self.refuse(entry, "is a link without a target"));
+            }
+            tar::Kind::Symlink => {
+                self.to.make_link(Path::new(OsStr::from_bytes(&entry.link)), path)?;
+            }
+            tar::Kind::HardLink => {
+                let first = self.to.resolve_parent(&self.path(entry, &entry.link)?)?;
                 self.to.make_hard_link(&first, path)?;
                 return Ok(false);
             }
-            EntryType::Char => self.node(entry, path, Kind::Char)?,
-            EntryType::Block => self.node(entry, path, Kind::Block)?,
-            EntryType::Fifo => self.to.make_node(path, Kind::Fifo, 0)?,
-            _ => {
-                let mut file = self.to.make_file(path)?;
-                io::copy(entry, &mut file).map_err(|error| self.error(error))?;
-            }
+            tar::Kind::CharDevice => self.to.make_node(path, Kind::Char, device)?,
+            tar::Kind::BlockDevice => self.to.make_node(path, Kind::Block, device)?,
+            tar::Kind::Fifo => self.to.make_node(path, Kind::Fifo, 0)?,
+            tar::Kind::File => self.file(entry, reader, path)?,
         }
         Ok(true)
     }
 
-    fn node<R: Read>(
-        &self,
-        entry: &tar::Entry<'_, R>,
-        path: &Path,
-        kind: Kind,
-    ) -> Result<(), CopyError> {
-        let header = entry.header();
-        let major = header.device_major().map_err(|error| self.error(error))?.unwrap_or(0);
-        let minor = header.device_minor().map_err(|error| self.error(error))?.unwrap_or(0);
-        Ok(self.to.make_node(path, kind, rustix::fs::makedev(major, minor))?)
-    }
-
-    fn describe<R: Read>(
+    fn file<R: io::BufRead>(
         &mut self,
-        entry: &mut tar::Entry<'_, R>,
+        entry: &Entry,
+        reader: &mut Reader<R>,
         path: &Path,
     ) -> Result<(), CopyError> {
-        let header = entry.header().clone();
-        let id = |id: io::Result<u64>| u32::try_from(id.unwrap_or(0)).unwrap_or(0);
-        let own = (id(header.uid()), id(header.gid()));
-        let kind = header.entry_type();
-        self.to.own(path, self.copier.owner.map_or(own, super::Owner::ids))?;
-        if kind != EntryType::Symlink {
-            let mode = header.mode().map_err(|error| self.error(error))?;
-            self.to.permit(path, mode & 0o7777)?;
+        self.bytes = self.bytes.saturating_add(entry.size);
+        if self.bytes > MAX_BYTES {
+            let (limit, what) = (MAX_BYTES, "bytes");
+            return Err(ArchiveError::Limit { name: self.name.clone(), limit, what }.into());
         }
-        if matches!(kind, EntryType::Directory | EntryType::Regular | EntryType::Continuous) {
-            for (name, value) in xattrs(entry).map_err(|error| self.error(error))? {
-                self.to.set_xattr(path, &name, &value)?;
+        let mut file = self.to.make_file(path)?;
+        let failed = |error| self.fail(error, path);
+        match &entry.sparse {
+            None => copy(reader, &mut file, u64::MAX).map_err(failed)?,
+            Some(segments) => {
+                for segment in segments {
+                    file.seek(SeekFrom::Start(segment.offset))
+                        .map_err(Fail::Write)
+                        .map_err(failed)?;
+                    copy(reader, &mut file, segment.length).map_err(failed)?;
+                }
             }
         }
-        let mtime = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
-        match kind {
-            EntryType::Directory => self.directories.push((path.to_owned(), mtime)),
-            _ => self.to.touch(path, (mtime, 0))?,
+        // Zeros were skipped, at the end too.
+        file.set_len(entry.size).map_err(Fail::Write).map_err(failed)
+    }
+
+    fn fail(&self, error: Fail, path: &Path) -> CopyError {
+        match error {
+            Fail::Read(source) => ArchiveError::Tar { name: self.name.clone(), source }.into(),
+            Fail::Write(error) => TreeError::at("write", path)(error).into(),
+        }
+    }
+
+    fn describe(&mut self, entry: &Entry, path: &Path) -> Result<(), CopyError> {
+        self.to.own(path, self.owner.map_or((entry.uid, entry.gid), Owner::ids))?;
+        if entry.kind != tar::Kind::Symlink {
+            self.to.permit(path, entry.mode & 0o7777)?;
+        }
+        if matches!(entry.kind, tar::Kind::Directory | tar::Kind::File) {
+            for (name, value) in &entry.xattrs {
+                if let Some(name) = std::str::from_utf8(name).ok().filter(|name| travels(name)) {
+                    self.to.set_xattr(path, name, value)?;
+                }
+            }
+        }
+        let mtime = (entry.mtime.seconds, entry.mtime.nanoseconds);
+        match entry.kind {
+            tar::Kind::Directory => self.directories.push((path.to_owned(), mtime)),
+            _ => self.to.touch(path, mtime)?,
         }
         Ok(())
     }
@@ -199,27 +197,47 @@ impl Unpacking<'_> {
         for (path, mtime) in self.directories.iter().rev() {
             // A later entry may have replaced it.
             if self.to.meta(path)?.is_some() {
-                self.to.touch(path, (*mtime, 0))?;
+                self.to.touch(path, *mtime)?;
             }
         }
         Ok(())
     }
 }
 
-/// Attributes that belong into an image.
-fn xattrs<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut found = Vec::new();
-    for extension in entry.pax_extensions()?.into_iter().flatten() {
-        let extension = extension?;
-        let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."))
-        else {
-            continue;
-        };
-        if name == "security.capability"
-            || name.starts_with("user.") && !name.starts_with("user.overlay.")
-        {
-            found.push((name.to_owned(), extension.value_bytes().to_vec()));
+/// Who failed: the archive or the disk.
+enum Fail {
+    Read(TarError),
+    Write(io::Error),
+}
+
+/// Copies at most `most` bytes of the entry. Runs of zeros become holes: a small archive that says
+/// "zeros" cannot fill the disk.
+fn copy<R: io::BufRead>(
+    reader: &mut Reader<R>,
+    file: &mut std::fs::File,
+    most: u64,
+) -> Result<(), Fail> {
+    let mut left = most;
+    while left > 0 {
+        let bytes = reader.data().map_err(Fail::Read)?;
+        if bytes.is_empty() {
+            return Ok(());
         }
+        let count = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let bytes = &bytes[..count];
+        if count >= 4096 && bytes.iter().all(|&byte| byte == 0) {
+            let by = i64::try_from(count).unwrap_or(0);
+            file.seek(SeekFrom::Current(by)).map_err(Fail::Write)?;
+        } else {
+            file.write_all(bytes).map_err(Fail::Write)?;
+        }
+        reader.consume(count);
+        left -= count as u64;
     }
-    Ok(found)
+    Ok(())
+}
+
+/// Attributes that belong into an image.
+fn travels(name: &str) -> bool {
+    name == "security.capability" || name.starts_with("user.") && !name.starts_with("user.overlay.")
 }
