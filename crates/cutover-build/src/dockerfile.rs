@@ -12,6 +12,7 @@ mod flags;
 mod heredoc;
 mod instruction;
 mod lines;
+mod mount;
 mod read;
 mod words;
 
@@ -21,6 +22,7 @@ pub use instruction::{
     Arg, CommandLine, Copy, Dockerfile, Health, Inline, Instruction, Kind, Lines, Pair, Run,
     RunNetwork, Stage, Warning,
 };
+pub use mount::MountFlag;
 
 /// Why a text is not a Dockerfile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -147,12 +147,32 @@ impl Graph {
     fn connect(&mut self, file: &Dockerfile) -> Result<(), GraphError> {
         for (index, stage) in file.stages.iter().enumerate() {
             for instruction in &stage.instructions {
-                if let Some(From::Stage(source)) = self.copies_from(instruction)? {
-                    self.nodes[index].needs.insert(source);
+                for from in self.sources(instruction)? {
+                    if let From::Stage(source) = from {
+                        self.nodes[index].needs.insert(source);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Everything besides the context that an instruction takes files from.
+    fn sources(&self, instruction: &Instruction) -> Result<Vec<From>, GraphError> {
+        let mut sources: Vec<From> = self.copies_from(instruction)?.into_iter().collect();
+        if let Kind::Run(run) = &instruction.kind {
+            let named = run.mounts.iter().filter(|mount| !mount.from.is_empty());
+            sources.extend(named.map(|mount| self.mounts_from(&mount.from)));
+        }
+        Ok(sources)
+    }
+
+    /// Where a mount's `from` leads. Unlike a copy's it is never the number of a stage.
+    pub(crate) fn mounts_from(&self, from: &str) -> From {
+        match self.names.get(&from.to_lowercase()) {
+            Some(&index) => From::Stage(index),
+            None => From::Image(from.to_owned()),
+        }
     }
 
     /// Where an instruction copies from, if it names anything but the context.
@@ -202,8 +222,13 @@ impl Graph {
     fn check_order(&self, file: &Dockerfile) -> Result<(), GraphError> {
         for &index in &self.needed {
             let stage = &file.stages[index];
-            for instruction in &stage.instructions {
-                let Some(From::Stage(source)) = self.copies_from(instruction)? else { continue };
+            let sources = stage.instructions.iter().map(|instruction| {
+                let sources = self.sources(instruction)?;
+                Ok(sources.into_iter().map(move |source| (instruction, source)))
+            });
+            let sources = sources.collect::<Result<Vec<_>, GraphError>>()?;
+            for (instruction, source) in sources.into_iter().flatten() {
+                let From::Stage(source) = source else { continue };
                 if source < index {
                     continue;
                 }
@@ -212,7 +237,7 @@ impl Graph {
                     format!("circular dependency detected on stage `{name}`")
                 } else {
                     format!(
-                        "cannot copy from a later stage: it needs to be defined before the current stage `{name}`"
+                        "cannot use files of a later stage: it needs to be defined before the current stage `{name}`"
                     )
                 };
                 return Err(GraphError::at(instruction.lines, problem));

@@ -12,6 +12,7 @@
 //! killed build leaves is visible to another build or kept from gc.
 
 mod cache;
+mod caches;
 mod cancel;
 mod chmod;
 mod context;
@@ -25,6 +26,7 @@ mod ignore;
 mod op;
 mod options;
 mod path;
+mod mount;
 mod platform;
 mod progress;
 mod runner;
@@ -39,7 +41,11 @@ pub use cache::{CacheError, forget_cache, kept_chains};
 pub use cancel::Cancel;
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};
+pub use caches::{CacheMount, CacheMountError, CacheMounts};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
-pub use runner::{ExtraHost, Network, PullError, Puller, RunStep, RunStepError, Runner};
+pub use runner::{
+    Entitlement, ExtraHost, Limits, Network, PullError, Puller, RunStep, RunStepError, Runner,
+    Secret, StepMount, StepSource,
+};
 pub use runtime::{RuntimeRunner, is_running_build};
 pub use solve::build;

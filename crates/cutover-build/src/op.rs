@@ -2,6 +2,7 @@
 
 use crate::chmod::Chmod;
 use crate::dockerfile::RunNetwork;
+use crate::mount::Mount;
 
 /// One change of a stage's root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub(crate) struct RunOp {
     pub(crate) network: RunNetwork,
     /// A heredoc with `#!`: path in the container and content.
     pub(crate) script: Option<(String, String)>,
+    pub(crate) mounts: Vec<Mount>,
+    /// `--security=insecure`.
+    pub(crate) insecure: bool,
 }
 
 /// Files to copy.

@@ -8,9 +8,7 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
-use crate::{
-    Cancel, Entitlement, ExtraHost, Limits, Network, Progress, Puller, Runner, Secret,
-};
+use crate::{Cancel, Entitlement, ExtraHost, Limits, Network, Progress, Puller, Runner, Secret};
 
 /// Everything that the command line, the compose file and the clock have to say about one build.
 #[derive(Clone, Debug)]

@@ -4,8 +4,10 @@
 //! no process; what else it can leave (a control group, an address) bears the builder's pid in its
 //! name and is removed by the next build.
 
+mod agent;
 mod etc;
 mod leftovers;
+mod mounts;
 mod output;
 
 use std::os::fd::AsFd as _;
@@ -17,12 +19,18 @@ use cutover_runtime::init::{Created, Io, StartError};
 use cutover_runtime::net::{
     self, Attached, DEFAULT_NETWORK, Endpoint, NetError, NetworkConfig, Networks,
 };
-use cutover_runtime::spec::{self, Mount, MountKind, Rootfs, Spec};
+use cutover_runtime::spec::{self, Mount, MountKind, Resources, Rootfs, Spec};
 use rustix::process::Signal;
 
 use crate::{Cancel, Network, RunStep, RunStepError, Runner, Stream};
 
+use mounts::Places;
+
 pub use leftovers::is_running_build;
+
+/// Processes and threads of one step unless its builder says otherwise: docker has no limit, and a
+/// step that forks for ever takes the machine with it.
+const PIDS: u64 = 32_768;
 
 /// Runs steps in containers. The process's own executable must be out of a container's reach:
 /// `cutover_runtime::sys::own_exe::ensure` comes first thing in `main`.
@@ -44,6 +52,8 @@ enum Failure {
     Scratch(#[source] std::io::Error),
     #[error("failed to write `/etc/{0}` of the step")]
     Etc(&'static str, #[source] std::io::Error),
+    #[error(transparent)]
+    Mount(#[from] mounts::Failure),
 }
 
 impl RuntimeRunner {
@@ -86,11 +96,12 @@ impl RuntimeRunner {
     }
 
     /// Runs the container to its end; on the thread that it dies with.
-    fn contain(&self, step: &RunStep, name: &str, io: Io) -> Result<i32, Failure> {
+    fn contain(&self, step: &RunStep, name: &str, places: &Places, io: Io) -> Result<i32, Failure> {
         let _mark = leftovers::Mark::new(&self.marks, name).map_err(Failure::Scratch)?;
         let etc = tempfile::Builder::new().prefix("etc-").tempdir_in(&self.scratch);
         let etc = etc.map_err(Failure::Scratch)?;
-        let spec = to_spec(step, name, etc.path())?;
+        let spec = to_spec(step, name, etc.path(), places.mounts(step))?;
+        places.enter(step)?;
         let mut attached = None;
         let ended = run_once(&spec, io, |created| {
             attached = self.attach(step, name, created)?;
@@ -116,8 +127,10 @@ impl Runner for RuntimeRunner {
         let failed = |error: std::io::Error| RunStepError::Start(Box::new(error));
         let (pipes, io) = output::Pipes::open().map_err(failed)?;
         let name = leftovers::name();
+        let places = Places::make(step, &self.scratch)
+            .map_err(|failure| RunStepError::Start(Box::new(failure)))?;
         std::thread::scope(|scope| {
-            let contained = scope.spawn(|| self.contain(step, &name, io));
+            let contained = scope.spawn(|| self.contain(step, &name, &places, io));
             // Ends when the last process that can write has ended.
             let read = pipes.read(output, cancel, &|| kill(&name));
             let ended = contained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -144,17 +157,24 @@ fn kill(name: &str) {
 }
 
 /// A step as a container; `etc` is a directory for the files that are shown in it.
-fn to_spec(step: &RunStep, name: &str, etc: &Path) -> Result<Spec, Failure> {
-    let write = |file: &'static str, text: String| {
+fn to_spec(
+    step: &RunStep,
+    name: &str,
+    etc: &Path,
+    mut mounts: Vec<Mount>,
+) -> Result<Spec, Failure> {
+    let host_network = step.network == Network::Host;
+    let hosts = etc::hosts(&step.hostname, &step.extra_hosts);
+    for (file, text) in [("hosts", hosts), ("resolv.conf", etc::resolv_conf(host_network))] {
+        let target = format!("/etc/{file}");
+        // Who mounts over them, or over all of /etc, wants something else.
+        if step.mounts.iter().any(|mount| mount.target == "/etc" || mount.target == target) {
+            continue;
+        }
         let path = etc.join(file);
         fs_err::write(&path, text).map_err(|error| Failure::Etc(file, error))?;
-        Ok::<_, Failure>(bind(path, format!("/etc/{file}"), false))
-    };
-    let host_network = step.network == Network::Host;
-    let mut mounts = vec![
-        write("hosts", etc::hosts(&step.hostname, &step.extra_hosts))?,
-        write("resolv.conf", etc::resolv_conf(host_network))?,
-    ];
+        mounts.push(bind(path, target, false));
+    }
     let scripts = step.files.iter();
     mounts.extend(scripts.map(|(host, inside)| bind(host.clone(), inside.clone(), true)));
     let default = Spec::default();
@@ -174,6 +194,12 @@ fn to_spec(step: &RunStep, name: &str, etc: &Path) -> Result<Spec, Failure> {
         hostname: step.hostname.clone(),
         mounts,
         shm_size: step.shm_size.unwrap_or(default.shm_size),
+        resources: Resources {
+            pids: step.limits.resources.pids.or(Some(PIDS)),
+            ..step.limits.resources.clone()
+        },
+        ulimits: step.limits.ulimits.clone(),
+        privileged: step.insecure,
         // Build steps use `sudo` and `su`; docker lets them.
         no_new_privileges: false,
         network: if host_network { spec::Network::Host } else { spec::Network::Private },

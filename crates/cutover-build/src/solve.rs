@@ -10,10 +10,12 @@ mod files;
 mod finish;
 mod flights;
 mod keys;
+mod mounts;
 mod run;
 mod slots;
 mod stages;
 mod steps;
+mod stubs;
 mod time;
 
 use std::path::PathBuf;

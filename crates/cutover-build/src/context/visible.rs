@@ -14,6 +14,8 @@ pub(crate) struct Visible {
     children: HashMap<PathBuf, Vec<PathBuf>>,
     /// Files that an ignore rule hides, for hints; directories stand for what is below them.
     hidden: Vec<PathBuf>,
+    /// Sockets, which are in no context.
+    sockets: Vec<PathBuf>,
 }
 
 impl Visible {
@@ -37,6 +39,11 @@ impl Visible {
     /// Whether an ignore rule hides `path`.
     pub(crate) fn hides(&self, path: &Path) -> bool {
         self.hidden.iter().any(|hidden| path.starts_with(hidden))
+    }
+
+    /// Whether the directory `path` on disk has what is not visible.
+    pub(crate) fn lacks_below(&self, path: &Path) -> bool {
+        self.hidden.iter().chain(&self.sockets).any(|missing| missing.starts_with(path))
     }
 
     #[cfg(test)]
@@ -63,7 +70,9 @@ impl Walk<'_> {
                 && self.directory(&path, &matched)?;
             if ignored && !below {
                 self.found.hidden.push(path);
-            } else if meta.kind != Kind::Socket {
+            } else if meta.kind == Kind::Socket {
+                self.found.sockets.push(path);
+            } else {
                 self.found.files.insert(path.clone(), meta);
                 children.push(path);
             }

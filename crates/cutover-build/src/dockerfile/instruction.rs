@@ -1,6 +1,7 @@
 //! The types of a Dockerfile: what is written, before any variable is expanded.
 
 use super::heredoc::Heredoc;
+use super::mount::MountFlag;
 
 /// A range of lines, from 1, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +154,9 @@ pub struct Run {
     pub command: CommandLine,
     pub heredocs: Vec<Heredoc>,
     pub network: RunNetwork,
+    pub mounts: Vec<MountFlag>,
+    /// `--security=insecure`: with the rights of the host.
+    pub insecure: bool,
 }
 
 /// COPY or ADD.

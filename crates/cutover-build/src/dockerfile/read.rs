@@ -8,8 +8,8 @@ use super::flags::{Flags, Type, suggest};
 use super::lines::LogicalLine;
 use super::words::{self, Json};
 use super::{
-    Arg, CommandLine, Dockerfile, Instruction, Kind, Pair, ParseError, Run, RunNetwork, Stage,
-    Warning,
+    Arg, CommandLine, Dockerfile, Instruction, Kind, MountFlag, Pair, ParseError, Run, RunNetwork,
+    Stage, Warning,
 };
 
 const KEYWORDS: [&str; 18] = [
@@ -312,16 +312,17 @@ const RUN_FLAGS: [(&str, Type); 4] = [
 fn run(line: &LogicalLine) -> Result<Run, ParseError> {
     let flags = Flags::read(&line.split.flags, &RUN_FLAGS, line.lines)?;
     let error = |problem: String| Err(ParseError::new(line.lines, problem));
-    for name in ["mount", "device"] {
-        if flags.given(name).is_some() {
-            return error(format!("`RUN --{name}` is not supported yet"));
-        }
+    if flags.given("device").is_some() {
+        return error("`RUN --device` is not supported".to_owned());
     }
-    match flags.given("security").unwrap_or("sandbox") {
-        "sandbox" => {}
-        "insecure" => return error("`RUN --security=insecure` is not supported yet".to_owned()),
+    let insecure = match flags.given("security").unwrap_or("sandbox") {
+        "sandbox" => false,
+        "insecure" => true,
         other => return error(format!("security mode `{other}` is not valid")),
-    }
+    };
+    let mounts = flags.list("mount");
+    let mounts = mounts.iter().map(|text| MountFlag::read(text, line.lines));
+    let mounts = mounts.collect::<Result<_, _>>()?;
     let network = match flags.given("network").unwrap_or("default") {
         "default" => RunNetwork::Default,
         "none" => RunNetwork::None,
@@ -329,5 +330,5 @@ fn run(line: &LogicalLine) -> Result<Run, ParseError> {
         other => return error(format!("invalid network mode `{other}`")),
     };
     let command = command(line, &line.split.rest)?;
-    Ok(Run { command, heredocs: line.heredocs.clone(), network })
+    Ok(Run { command, heredocs: line.heredocs.clone(), network, mounts, insecure })
 }

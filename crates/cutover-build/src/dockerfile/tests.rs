@@ -134,9 +134,12 @@ fn commands() {
     check_one("SHELL []", "2: SHELL requires at least one argument");
     check_one(
         "RUN --network=none x",
-        &format!("2-2 Run(Run {{ command: {}, heredocs: [], network: None }})", shell("x")),
+        &format!(
+            "2-2 Run(Run {{ command: {}, heredocs: [], network: None, mounts: [], insecure: false }})",
+            shell("x")
+        ),
     );
-    check_one("RUN --mount=type=cache,target=/c x", "2: `RUN --mount` is not supported yet");
+    check_one("RUN --device=x y", "2: `RUN --device` is not supported");
     check_one("RUN --network=x y", "2: invalid network mode `x`");
     check_one("RUN --x y", "2: unknown flag `--x`");
 }
@@ -206,7 +209,7 @@ fn heredocs() {
     check_one(
         "RUN <<EOF\n echo\nEOF\nUSER x",
         &format!(
-            "2-4 Run(Run {{ command: {}, heredocs: [Heredoc {{ name: \"EOF\", expand: true, chomp: false, content: \" echo\\n\" }}], network: Default }})\n5-5 User(\"x\")",
+            "2-4 Run(Run {{ command: {}, heredocs: [Heredoc {{ name: \"EOF\", expand: true, chomp: false, content: \" echo\\n\" }}], network: Default, mounts: [], insecure: false }})\n5-5 User(\"x\")",
             shell("<<EOF")
         ),
     );
@@ -220,20 +223,20 @@ fn heredocs() {
     check_one(
         "RUN cat <<<x",
         &format!(
-            "2-2 Run(Run {{ command: {}, heredocs: [], network: Default }})",
+            "2-2 Run(Run {{ command: {}, heredocs: [], network: Default, mounts: [], insecure: false }})",
             shell("cat <<<x")
         ),
     );
     check_one(
         "RUN echo \"1<<2\"\nUSER x",
         &format!(
-            "2-2 Run(Run {{ command: {}, heredocs: [], network: Default }})\n3-3 User(\"x\")",
+            "2-2 Run(Run {{ command: {}, heredocs: [], network: Default, mounts: [], insecure: false }})\n3-3 User(\"x\")",
             shell("echo \"1<<2\"")
         ),
     );
     check_one(
         "RUN [\"<<EOF\"]",
-        "2-2 Run(Run { command: CommandLine { words: [\"<<EOF\"], shell: false }, heredocs: [], network: Default })",
+        "2-2 Run(Run { command: CommandLine { words: [\"<<EOF\"], shell: false }, heredocs: [], network: Default, mounts: [], insecure: false })",
     );
     check_one("COPY a <<EOF\nEOF", "2: COPY cannot accept a heredoc as a destination");
     check_one("ONBUILD RUN <<EOF\nx\nEOF", "2-4 Onbuild(\"RUN <<EOF\\nx\\nEOF\")");

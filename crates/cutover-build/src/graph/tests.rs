@@ -83,7 +83,7 @@ fn what_does_not_fit_is_refused() {
     check_error(
         "FROM a\nCOPY --from=c x y\nFROM x AS c",
         Some("0"),
-        "2: cannot copy from a later stage: it needs to be defined before the current stage `0`",
+        "2: cannot use files of a later stage: it needs to be defined before the current stage `0`",
     );
     check_error(
         "FROM a\nCOPY --from=$v x y",

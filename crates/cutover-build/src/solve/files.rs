@@ -30,11 +30,7 @@ pub(super) struct Selection {
 
 impl Solver<'_> {
     /// Selects a copy's files and digests them.
-    pub(super) fn select(
-        &self,
-        copy: &CopyOp,
-        step: &Step<'_>,
-    ) -> Result<Selection, BuildError> {
+    pub(super) fn select(&self, copy: &CopyOp, step: &Step<'_>) -> Result<Selection, BuildError> {
         let failed = |this: &Self, error: SelectError| BuildError::Step {
             place: (this.place)(step.instruction.lines),
             instruction: step.shown.to_owned(),
@@ -61,7 +57,7 @@ impl Solver<'_> {
     }
 
     /// The build context, opened when first asked for.
-    fn context(&self) -> Result<Arc<Opened>, BuildError> {
+    pub(super) fn context(&self) -> Result<Arc<Opened>, BuildError> {
         self.contexts.get(&String::new(), || {
             self.check_cancel()?;
             let step = self.started("[internal] load build context");
@@ -102,7 +98,7 @@ impl Solver<'_> {
     }
 
     /// The files of a finished stage, mounted where only we see them.
-    fn tree_of(&self, source: &Done) -> Result<Tree, BuildError> {
+    pub(super) fn tree_of(&self, source: &Done) -> Result<Tree, BuildError> {
         let lowers = self.world.store.snapshots().lower_dirs(&source.chain_ids());
         let lowers = lowers.unwrap_or_default();
         if lowers.is_empty() {
@@ -180,7 +176,7 @@ impl Solver<'_> {
 }
 
 impl Opened {
-    fn from(&self) -> From<'_> {
+    pub(super) fn from(&self) -> From<'_> {
         From { tree: &self.context.tree, visible: Some(&self.context.visible) }
     }
 }
@@ -207,7 +203,7 @@ fn box_build(error: BuildError) -> Failure {
     Failure::Other(Box::new(error))
 }
 
-fn list(from: &From<'_>, copy: &CopyOp) -> Result<Vec<Selected>, SelectError> {
+pub(super) fn list(from: &From<'_>, copy: &CopyOp) -> Result<Vec<Selected>, SelectError> {
     let mut listed = Vec::new();
     for source in &copy.sources {
         listed.extend(from.select(source, &copy.exclude)?);

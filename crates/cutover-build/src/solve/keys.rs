@@ -8,10 +8,10 @@ use crate::fingerprint::Fingerprint;
 use crate::op::{CopyOp, Op, RunOp};
 use crate::{ExtraHost, Network};
 
-/// The key of `op` on top of the layers `top`; for copies, `content` is what is copied.
+/// The key of `op` on top of the layers `top`; `content` is what is copied or mounted.
 pub(super) fn of(top: &str, op: &Op, content: Option<&Digest>, solver: &Solver<'_>) -> Digest {
     let mut key = match op {
-        Op::Run(run) => of_run(top, run, solver),
+        Op::Run(run) => of_run(top, run, content, solver),
         Op::Copy(copy) => of_copy(top, copy, content),
         Op::Mkdir { path, owner } => {
             let mut key = Fingerprint::new("mkdir 1");
@@ -30,7 +30,7 @@ pub(super) fn of(top: &str, op: &Op, content: Option<&Digest>, solver: &Solver<'
 
 /// A process sees its files, words, variables, user, directory and network; proxies are only a way
 /// to the same place.
-fn of_run(top: &str, run: &RunOp, solver: &Solver<'_>) -> Fingerprint {
+fn of_run(top: &str, run: &RunOp, mounted: Option<&Digest>, solver: &Solver<'_>) -> Fingerprint {
     let mut key = Fingerprint::new("run 1");
     key.field("on", top);
     key.fields("args", &run.args);
@@ -48,6 +48,19 @@ fn of_run(top: &str, run: &RunOp, solver: &Solver<'_>) -> Fingerprint {
         hosts.map(|ExtraHost { name, address }| format!("{name} {address}")).collect();
     key.fields("hosts", &hosts);
     key.field("shm", format!("{:?}", solver.options.shm_size));
+    // What is in a cache, a secret or an agent is no part of it; that they are there is.
+    for mount in &run.mounts {
+        key.field("mount", format!("{mount:?}"));
+    }
+    if let Some(mounted) = mounted {
+        key.field("mounted", mounted.as_str());
+    }
+    for limit in &solver.options.limits.ulimits {
+        key.field("ulimit", format!("{limit:?}"));
+    }
+    if run.insecure {
+        key.field("insecure", "");
+    }
     key
 }
 

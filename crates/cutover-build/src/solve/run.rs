@@ -3,14 +3,11 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use cutover_runtime::mounts;
-use cutover_runtime::spec::Rootfs;
 use cutover_store::Draft;
 
-use super::Solver;
-use super::steps::Failure;
+use super::steps::{Failure, Step};
+use super::{Solver, stubs};
 use crate::op::RunOp;
-use crate::tree::{Kind, Tree, TreeError};
 use crate::{Event, RunStep};
 
 /// docker's word for where RUN happens.
@@ -26,11 +23,18 @@ impl Solver<'_> {
         given.map_or(HOSTNAME, String::as_str)
     }
 
-    pub(super) fn run(&self, draft: &Draft, run: &RunOp, id: usize) -> Result<(), Failure> {
+    pub(super) fn run(
+        &self,
+        draft: &Draft,
+        run: &RunOp,
+        step: &Step<'_>,
+        id: usize,
+    ) -> Result<(), Failure> {
         let scratch = tempfile::Builder::new()
             .prefix("run-")
             .tempdir_in(self.world.store.root().join("tmp"))?;
-        let stubs = stubs(scratch.path(), &draft.lowers)?;
+        let mounted = self.mounted(run, step, scratch.path())?;
+        let stubs = stubs::make(scratch.path(), &draft.lowers, &mounted.places)?;
         let mut files = Vec::new();
         if let Some((path, content)) = &run.script {
             let script = scratch.path().join("script");
@@ -46,8 +50,20 @@ impl Solver<'_> {
                 env.push(format!("{name}={value}"));
             }
         }
-        let step = RunStep {
-            lowers: std::iter::once(stubs).chain(draft.lowers.iter().cloned()).collect(),
+        // SSH_AUTH_SOCK of the Dockerfile wins, a secret's variable wins over everything.
+        for entry in &mounted.env {
+            let name = entry.split('=').next().unwrap_or_default();
+            let same = |other: &String| other.split('=').next() == Some(name);
+            if name == "SSH_AUTH_SOCK" && env.iter().any(same) {
+                continue;
+            }
+            env.retain(|other| !same(other));
+            env.push(entry.clone());
+        }
+        let container = RunStep {
+            lowers: std::iter::once(stubs.path.clone())
+                .chain(draft.lowers.iter().cloned())
+                .collect(),
             upper: draft.upper.clone(),
             work: draft.work.clone(),
             args: run.args.clone(),
@@ -59,6 +75,9 @@ impl Solver<'_> {
             extra_hosts: self.options.extra_hosts.clone(),
             shm_size: self.options.shm_size,
             files,
+            mounts: mounted.mounts.clone(),
+            insecure: run.insecure,
+            limits: self.options.limits.clone(),
         };
         let mut tail = Tail::default();
         let mut output = |stream, bytes: &[u8]| {
@@ -66,11 +85,18 @@ impl Solver<'_> {
             let at = (self.world.clock)();
             self.world.progress.on(Event::Output { step: id, stream, bytes, at });
         };
-        let code = self.world.runner.run(&step, &mut output, &self.cancel)?;
-        match code {
-            0 => Ok(()),
-            code => Err(Failure::Exit { code, output: tail.finish() }),
+        let code = self.world.runner.run(&container, &mut output, &self.cancel)?;
+        if code != 0 {
+            return Err(match free_space(&draft.upper) {
+                Some(free) if free < ALMOST_FULL => {
+                    let path = self.world.store.root().to_owned();
+                    Full { code, free, path }.into()
+                }
+                _ => Failure::Exit { code, output: tail.finish() },
+            });
         }
+        mounted.check_unchanged()?;
+        Ok(stubs.sweep(&draft.upper)?)
     }
 }
 
@@ -109,58 +135,28 @@ impl Tail {
     }
 }
 
-/// Directories that a container's mounts need, and files, as a layer below the upper one: mounting
-/// over them then writes nothing that would end in the image. Directories of the image that lead to
-/// a stub look as they do in the image.
-fn stubs(scratch: &Path, lowers: &[PathBuf]) -> Result<PathBuf, Failure> {
-    const DIRECTORIES: [&str; 4] = ["proc", "sys", "dev", "etc"];
-    const FILES: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
-    let path = scratch.join("stubs");
-    fs_err::create_dir(&path)?;
-    let image = match lowers {
-        [] => None,
-        lowers => {
-            let (lowers, upper, work) = (lowers.to_vec(), None, None);
-            let root = Rootfs::Overlay { lowers, upper, work, read_only: true, volatile: false };
-            Some(Tree::of(mounts::rootfs(&root)?))
-        }
-    };
-    let stubs = Tree::open(&path)?;
-    for file in FILES {
-        make(&stubs, image.as_ref(), Path::new(file))?;
-    }
-    for directory in DIRECTORIES {
-        dress(&stubs, image.as_ref(), Path::new(directory))?;
-    }
-    dress(&stubs, image.as_ref(), Path::new(""))?;
-    Ok(path)
+/// With less free space than this a program that failed may have failed because of it.
+const ALMOST_FULL: u64 = 1 << 20;
+
+/// A step that failed on a full disk.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "exit code {code}, and the file system of `{}` is full ({free} bytes are free): make room, for example with `cutover gc`",
+    path.display()
+)]
+struct Full {
+    code: i32,
+    free: u64,
+    path: PathBuf,
 }
 
-/// Makes an empty file, with its directory, that looks as the image's if it has one.
-fn make(stubs: &Tree, image: Option<&Tree>, path: &Path) -> Result<(), TreeError> {
-    stubs.make_dirs(path.parent().unwrap_or(Path::new("")), 0o755, None)?;
-    drop(stubs.make_file(path)?);
-    stubs.permit(path, 0o644)?;
-    match image.map(|image| image.meta(path)).transpose()?.flatten() {
-        Some(meta) if meta.kind == Kind::File => {
-            stubs.own(path, (meta.uid, meta.gid))?;
-            stubs.permit(path, meta.mode)
-        }
-        _ => Ok(()),
+/// Bytes that can still be written beside `path`; none without free inodes.
+fn free_space(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    match stat.f_files > 0 && stat.f_favail == 0 {
+        true => Some(0),
+        false => Some(stat.f_bavail.saturating_mul(stat.f_frsize)),
     }
-}
-
-/// Makes a directory unless it is there, and gives it the image's attributes.
-fn dress(stubs: &Tree, image: Option<&Tree>, path: &Path) -> Result<(), TreeError> {
-    stubs.make_dirs(path, 0o755, None)?;
-    let Some(image) = image else { return Ok(()) };
-    let Some(meta) = image.meta(path)?.filter(crate::tree::Meta::is_dir) else { return Ok(()) };
-    stubs.own(path, (meta.uid, meta.gid))?;
-    stubs.permit(path, meta.mode)?;
-    for (name, value) in image.xattrs(path, Kind::Dir)? {
-        stubs.set_xattr(path, &name, &value)?;
-    }
-    stubs.touch(path, meta.mtime)
 }
 
 #[cfg(test)]

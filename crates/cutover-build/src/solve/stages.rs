@@ -31,6 +31,7 @@ impl Numbering {
 
 impl Solver<'_> {
     pub(super) fn all(&self) -> Result<Built, BuildError> {
+        self.check_allowed()?;
         self.needed_stages()?;
         for opened in self.contexts.made() {
             opened.files.save(&self.cache).map_err(boxed("write the build cache"))?;
@@ -151,8 +152,13 @@ impl Solver<'_> {
             Op::Copy(copy) if copy.from.is_some() => Some(self.source(index, instruction)?),
             _ => None,
         };
+        let mounts = match &op {
+            Op::Run(run) => self.mount_sources(index, instruction, run)?,
+            _ => Vec::new(),
+        };
         let name = numbering.name(&shown);
-        let step = steps::Step { op: &op, source, instruction, name: &name, shown: &shown };
+        let (name, shown) = (name.as_str(), shown.as_str());
+        let step = steps::Step { op: &op, source, mounts, instruction, name, shown };
         let (layer, created) = self.step(done, &step)?;
         done.layers.push(layer);
         if let Some(line) = done.stage.image.history.last_mut() {
@@ -167,6 +173,16 @@ impl Solver<'_> {
             .graph
             .copies_from(instruction)
             .map_err(|error| self.wrong(instruction.lines, error.problem, error.hint))?;
+        self.files_of(index, from, instruction)
+    }
+
+    /// A finished stage, or an image.
+    pub(super) fn files_of(
+        &self,
+        index: usize,
+        from: Option<From>,
+        instruction: &Instruction,
+    ) -> Result<Arc<Done>, BuildError> {
         match from {
             Some(From::Stage(source)) if source < index => self.stage(source),
             Some(From::Image(name)) => {
@@ -176,7 +192,7 @@ impl Solver<'_> {
             }
             // ONBUILD triggers are not in the graph: a later stage can only be named by them.
             _ => {
-                let problem = "cannot copy from a stage that is not defined before this one";
+                let problem = "cannot use files of a stage that is not defined before this one";
                 Err(self.wrong(instruction.lines, problem.to_owned(), None))
             }
         }

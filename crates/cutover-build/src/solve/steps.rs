@@ -20,6 +20,8 @@ pub(super) struct Step<'a> {
     pub(super) op: &'a Op,
     /// `COPY --from`.
     pub(super) source: Option<Arc<Done>>,
+    /// `RUN --mount=from=`, for each mount.
+    pub(super) mounts: Vec<Option<Arc<Done>>>,
     pub(super) instruction: &'a Instruction,
     /// `[2/5] RUN make`.
     pub(super) name: &'a str,
@@ -44,17 +46,17 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 
 impl Solver<'_> {
     /// The layer of `step` on top of `done`, and when it was made.
-    pub(super) fn step(
-        &self,
-        done: &Done,
-        step: &Step<'_>,
-    ) -> Result<(Layer, String), BuildError> {
+    pub(super) fn step(&self, done: &Done, step: &Step<'_>) -> Result<(Layer, String), BuildError> {
         self.check_cancel()?;
         let selected = match step.op {
             Op::Copy(copy) => Some(self.select(copy, step)?),
             _ => None,
         };
-        let content = selected.as_ref().map(|selected| &selected.content);
+        let mounted = match step.op {
+            Op::Run(run) => self.mounted_content(run, step)?,
+            _ => None,
+        };
+        let content = selected.as_ref().map(|selected| &selected.content).or(mounted.as_ref());
         let key = keys::of(&done.top(), step.op, content, self);
         // A step of another stage that does the same is waited for and then found.
         let mut found = true;
@@ -119,7 +121,7 @@ impl Solver<'_> {
     ) -> Result<(Layer, String), Failure> {
         let draft = self.world.store.snapshots().draft(&done.chain_ids())?;
         match (step.op, selected) {
-            (Op::Run(run), _) => self.run(&draft, run, id)?,
+            (Op::Run(run), _) => self.run(&draft, run, step, id)?,
             (Op::Copy(copy), Some(selected)) => self.copy(&draft, copy, step, &selected)?,
             (Op::Copy(_), None) => {}
             (Op::Mkdir { path, owner }, _) => self.mkdir(&draft, path, owner)?,

@@ -3,6 +3,7 @@
 use super::{Shared, Stage, StageError};
 use crate::dockerfile::expand::Variables as _;
 use crate::dockerfile::{Arg, CommandLine, Run, announced_heredoc};
+use crate::mount::Mount;
 use crate::op::{Op, RunOp};
 
 impl Stage {
@@ -10,6 +11,11 @@ impl Stage {
         let (command, script) = self.with_heredocs(run)?;
         let args = self.with_shell(&command);
         let line = format!("RUN {} # buildkit", self.history_line(&args));
+        let mounts = run.mounts.iter().map(|flag| {
+            let expand = |text: &str| self.expand(text, shared);
+            Mount::read(flag, self.cwd(), expand).map_err(StageError::Invalid)
+        });
+        let mounts = mounts.collect::<Result<_, _>>()?;
         self.commit(line, false);
         Ok(Op::Run(RunOp {
             args,
@@ -19,6 +25,8 @@ impl Stage {
             user: self.image.config.user.clone(),
             network: run.network,
             script,
+            mounts,
+            insecure: run.insecure,
         }))
     }
 

@@ -7,5 +7,6 @@ mod cache;
 mod copies;
 mod errors;
 mod killed;
+mod mounts;
 mod stages;
 mod support;

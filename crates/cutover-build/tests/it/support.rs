@@ -107,6 +107,22 @@ impl Lab {
 
     /// Builds and says which steps ran and which were cached.
     pub(crate) fn record(&self, text: &str) -> (Result<Built, BuildError>, Vec<String>) {
+        self.record_with(&self.options, text)
+    }
+
+    pub(crate) fn build_with(
+        &self,
+        options: &BuildOptions,
+        text: &str,
+    ) -> Result<Built, BuildError> {
+        self.record_with(options, text).0
+    }
+
+    fn record_with(
+        &self,
+        options: &BuildOptions,
+        text: &str,
+    ) -> (Result<Built, BuildError>, Vec<String>) {
         cutover_runtime::sys::own_exe::accept_unprotected();
         let networks = Networks::open(&self.root, &self.root.join("run")).unwrap();
         let runner = RuntimeRunner::new(&self.root, &self.root.join("run"), networks);
@@ -119,7 +135,7 @@ impl Lab {
             clock: &|| Duration::ZERO,
         };
         let dockerfile = DockerfileSource::Inline(text.as_bytes().to_vec());
-        let options = BuildOptions { dockerfile, ..self.options.clone() };
+        let options = BuildOptions { dockerfile, ..options.clone() };
         let built = build(&options, &world);
         (built, progress.0.into_inner().unwrap())
     }
@@ -131,8 +147,11 @@ impl Lab {
 
     /// What a layer has, with `/` behind directories; 0 is the lowest.
     pub(crate) fn layer(&self, index: usize) -> Vec<String> {
-        let image = self.image();
-        let dirs = self.store.snapshots().lowers(&image).unwrap();
+        self.layer_of(&self.image(), index)
+    }
+
+    pub(crate) fn layer_of(&self, image: &Image, index: usize) -> Vec<String> {
+        let dirs = self.store.snapshots().lowers(image).unwrap();
         let mut found = Vec::new();
         list(&dirs[dirs.len() - 1 - index], "", &mut found);
         found

@@ -1,0 +1,477 @@
+//! `RUN --mount`: what each mount is made of, where that is, and what is right to mount at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cutover_core::Digest;
+
+use super::steps::{Failure, Step};
+use super::{Done, Opened, Solver, files};
+use crate::caches::{CacheMountError, CacheMounts, Held, Identity, Wish};
+use crate::copy::{Copier, CopyError, relative};
+use crate::dockerfile::{Instruction, Kind as Word, RunNetwork};
+use crate::fingerprint::Fingerprint;
+use crate::graph::From;
+use crate::mount::{CacheMount, Mount, MountKind, SecretMount, Sharing};
+use crate::op::{CopyOp, RunOp, Source};
+use crate::select::{SelectError, Selected};
+use crate::stage::Stage;
+use crate::tree::{Kind, Tree};
+use crate::{BuildError, Entitlement, StepMount, StepSource};
+
+/// Why a mount cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MountError {
+    #[error(
+        "secret `{0}` is required and was not given: pass it with `--secret id={0},src=FILE` or `--secret id={0},env=NAME`"
+    )]
+    NoSecret(String),
+    #[error("secret `{0}` is not text without NUL: it cannot be an environment variable")]
+    NotText(String),
+    #[error("ssh agent `{0}` is required and was not given: pass it with `--ssh {0}`")]
+    NoAgent(String),
+    #[error("`{0}` changed while the step used it")]
+    Changed(PathBuf),
+    #[error("`{0}` is not a directory: a cache cannot begin with it")]
+    NotADirectory(String),
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Tree(#[from] crate::tree::TreeError),
+    #[error(transparent)]
+    Cache(#[from] CacheMountError),
+    #[error("failed to make a place for the mounts")]
+    Scratch(#[from] std::io::Error),
+    #[error(transparent)]
+    Build(#[from] Box<BuildError>),
+}
+
+impl std::convert::From<BuildError> for MountError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+/// Mounts of a step that is about to run, and what they need for as long as it does.
+#[derive(Debug, Default)]
+pub(super) struct Mounted {
+    pub(super) mounts: Vec<StepMount>,
+    /// `KEY=value`, from secrets.
+    pub(super) env: Vec<String>,
+    /// Where something is mounted, and whether that is a file.
+    pub(super) places: Vec<(String, bool)>,
+    /// Files that are mounted where they are, to look afterwards whether they were left alone.
+    watched: Vec<(Arc<Opened>, Vec<Selected>)>,
+    /// One lock for each cache, however often the step mounts it.
+    held: Vec<(Identity, Held)>,
+}
+
+impl Mounted {
+    /// A key of this build was made from the watched files as they were before.
+    pub(super) fn check_unchanged(&self) -> Result<(), MountError> {
+        for (opened, listed) in &self.watched {
+            for item in listed.iter().flat_map(|one| &one.items) {
+                let now = opened.context.tree.meta(&item.path)?;
+                if !now.is_some_and(|now| now.unchanged(&item.meta)) {
+                    return Err(MountError::Changed(item.path.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Solver<'_> {
+    /// Refuses, before anything is done, what the caller did not allow.
+    pub(super) fn check_allowed(&self) -> Result<(), BuildError> {
+        let stages = self.graph.needed.iter().map(|index| &self.file.stages[*index]);
+        stages.flat_map(|stage| &stage.instructions).try_for_each(|one| self.allowed(one))
+    }
+
+    fn allowed(&self, instruction: &Instruction) -> Result<(), BuildError> {
+        let Word::Run(run) = &instruction.kind else { return Ok(()) };
+        let refuse = |flag: &str, name: &str| {
+            let hint = format!("allow it with `--allow {name}` if you trust this Dockerfile");
+            let problem = format!("`RUN {flag}` is not allowed in this build");
+            Err(self.wrong(instruction.lines, problem, Some(hint)))
+        };
+        let allow = &self.options.allow;
+        if run.insecure && !allow.contains(&Entitlement::Insecure) {
+            return refuse("--security=insecure", "security.insecure");
+        }
+        if run.network == RunNetwork::Host && !allow.contains(&Entitlement::HostNetwork) {
+            return refuse("--network=host", "network.host");
+        }
+        Ok(())
+    }
+
+    /// The stages and images that a RUN's mounts take from, one for each mount.
+    pub(super) fn mount_sources(
+        &self,
+        index: usize,
+        instruction: &Instruction,
+        run: &RunOp,
+    ) -> Result<Vec<Option<Arc<Done>>>, BuildError> {
+        self.allowed(instruction)?;
+        let source = |mount: &Mount| {
+            let (MountKind::Bind { from, .. } | MountKind::Cache(CacheMount { from, .. })) =
+                &mount.kind
+            else {
+                return Ok(None);
+            };
+            let Some(from) = from else { return Ok(None) };
+            if from == "scratch" {
+                let nothing = Done { stage: Stage::scratch(&self.target), layers: Vec::new() };
+                return Ok(Some(Arc::new(nothing)));
+            }
+            let from: From = self.graph.mounts_from(from);
+            self.files_of(index, Some(from), instruction).map(Some)
+        };
+        run.mounts.iter().map(source).collect()
+    }
+
+    /// The digest of the files that a RUN's mounts show and that it cannot change for others.
+    pub(super) fn mounted_content(
+        &self,
+        run: &RunOp,
+        step: &Step<'_>,
+    ) -> Result<Option<Digest>, BuildError> {
+        let mut content = Fingerprint::new("mounted 1");
+        let mut any = false;
+        for (mount, source) in run.mounts.iter().zip(&step.mounts) {
+            let path = match &mount.kind {
+                MountKind::Bind { source, .. } => source,
+                MountKind::Cache(cache) if cache.from.is_some() => &cache.source,
+                _ => continue,
+            };
+            let selection = self.select(&all_of(path), &taking(step, source.clone()))?;
+            content.field(&mount.target, selection.content.as_str());
+            any = true;
+        }
+        Ok(any.then(|| content.finish()))
+    }
+
+    /// Makes everything that a RUN's mounts need; `scratch` is the step's own directory.
+    pub(super) fn mounted(
+        &self,
+        run: &RunOp,
+        step: &Step<'_>,
+        scratch: &Path,
+    ) -> Result<Mounted, Failure> {
+        let mut mounted = Mounted::default();
+        self.take_caches(run, step, &mut mounted)?;
+        let mut agents = 0;
+        for (index, mount) in run.mounts.iter().enumerate() {
+            let target = mount.target.clone();
+            let scratch = scratch.join(format!("mount-{index}"));
+            match &mount.kind {
+                MountKind::Tmpfs { size, read_only } => {
+                    let source = StepSource::Tmpfs { size: *size, read_only: *read_only };
+                    mounted.add(target, source, false);
+                }
+                MountKind::Secret(secret) => self.secret(secret, target, &mut mounted)?,
+                MountKind::Ssh { id, required, access } => {
+                    let number = agents;
+                    agents += 1;
+                    let default = || format!("/run/buildkit/ssh_agent.{number}");
+                    let target = if target.is_empty() { default() } else { target };
+                    if number == 0 {
+                        mounted.env.push(format!("SSH_AUTH_SOCK={target}"));
+                    }
+                    match self.options.ssh.get(id) {
+                        Some(socket) => {
+                            let (socket, mode) = (socket.clone(), access.mode);
+                            let (uid, gid) = (access.uid, access.gid);
+                            let source = StepSource::Agent { socket, mode, uid, gid };
+                            mounted.add(target, source, true);
+                        }
+                        None if *required => return Err(MountError::NoAgent(id.clone()).into()),
+                        None => {}
+                    }
+                }
+                MountKind::Cache(cache) => {
+                    let identity = self.identity(cache, step, index)?;
+                    let held = mounted.held.iter().find(|(own, _)| *own == identity);
+                    let root = held.map(|(_, held)| held.data.clone()).unwrap_or_default();
+                    // What a cache began with is the part of it that `source` names.
+                    let whole = cache.from.is_some();
+                    let path = if whole { "/" } else { &cache.source }.to_owned();
+                    let read_only = cache.read_only;
+                    mounted.add(target, StepSource::Directory { root, path, read_only }, false);
+                }
+                MountKind::Bind { source, writable, .. } => {
+                    fs_err::create_dir(&scratch).map_err(MountError::from)?;
+                    let from = step.mounts.get(index).cloned().flatten();
+                    let bind = Bind { path: source, writable: *writable, scratch: &scratch };
+                    match from {
+                        Some(from) => self.bind_layers(&bind, &from, target, &mut mounted)?,
+                        None => self.bind_context(&bind, target, &mut mounted)?,
+                    }
+                }
+            }
+        }
+        Ok(mounted)
+    }
+
+    fn secret(
+        &self,
+        secret: &SecretMount,
+        target: String,
+        mounted: &mut Mounted,
+    ) -> Result<(), MountError> {
+        let Some(content) = self.options.secrets.get(&secret.id) else {
+            return match secret.required {
+                true => Err(MountError::NoSecret(secret.id.clone())),
+                false => Ok(()),
+            };
+        };
+        if let Some(name) = &secret.env {
+            let text = std::str::from_utf8(&content.0).ok().filter(|text| !text.contains('\0'));
+            let text = text.ok_or_else(|| MountError::NotText(secret.id.clone()))?;
+            mounted.env.push(format!("{name}={text}"));
+        }
+        if !target.is_empty() {
+            let crate::mount::Access { mode, uid, gid } = secret.access;
+            let source = StepSource::Secret { content: content.clone(), mode, uid, gid };
+            mounted.add(target, source, true);
+        }
+        Ok(())
+    }
+
+    fn bind_layers(
+        &self,
+        bind: &Bind<'_>,
+        from: &Done,
+        target: String,
+        mounted: &mut Mounted,
+    ) -> Result<(), MountError> {
+        let tree = self.tree_of(from)?;
+        let is_file = is_file(&tree, bind.path)?;
+        let lowers = self.world.store.snapshots().lower_dirs(&from.chain_ids());
+        let mut lowers = lowers.unwrap_or_default();
+        if lowers.is_empty() {
+            lowers.push(bind.directory("empty")?);
+        }
+        let (path, writable) = (bind.path.to_owned(), bind.writable()?);
+        mounted.add(target, StepSource::Layers { lowers, path, writable }, is_file);
+        Ok(())
+    }
+
+    /// The visible part of the context: in place if it is just what BuildKit would show, which is
+    /// everything below the source and all of it root's, or else as a copy.
+    fn bind_context(
+        &self,
+        bind: &Bind<'_>,
+        target: String,
+        mounted: &mut Mounted,
+    ) -> Result<(), MountError> {
+        let opened = self.context()?;
+        let from = opened.from();
+        let copy = all_of(bind.path);
+        let listed = files::list(&from, &copy)?;
+        let Some(source) = listed.first().map(|one| &one.items[0]) else {
+            return Err(SelectError::NotFound { path: bind.path.to_owned() }.into());
+        };
+        let is_file = !source.meta.is_dir();
+        let as_it_is = |item: &crate::select::Item| {
+            matches!(item.meta.kind, Kind::File | Kind::Dir | Kind::Link)
+                && (item.meta.uid, item.meta.gid) == (0, 0)
+        };
+        let in_place = !opened.context.visible.lacks_below(&source.path)
+            && listed.iter().flat_map(|one| &one.items).all(as_it_is);
+        let (root, path) = if in_place {
+            (self.context_root()?, format!("/{}", source.path.display()))
+        } else {
+            let root = bind.directory("copy")?;
+            let to = Tree::open(&root)?;
+            let op = CopyOp { destination: "/copy".to_owned(), ..copy };
+            let copier =
+                Copier { to: &to, op: &op, owner: None, keep_owners: false, now: self.now() };
+            for one in &listed {
+                copier.copy(&from, one)?;
+            }
+            (root, "/copy".to_owned())
+        };
+        if in_place {
+            mounted.watched.push((Arc::clone(&opened), listed));
+        }
+        let source = match bind.writable()? {
+            None => StepSource::Directory { root, path, read_only: true },
+            writable => StepSource::Layers { lowers: vec![root], path, writable },
+        };
+        mounted.add(target, source, is_file);
+        Ok(())
+    }
+
+    fn context_root(&self) -> Result<PathBuf, MountError> {
+        Ok(fs_err::canonicalize(&self.options.context)?)
+    }
+
+    /// Locks every cache of a step, in an order that all steps share, so that two which want the
+    /// same ones cannot wait for each other. A cache that is mounted twice is locked once, as
+    /// strictly as the strictest of its mounts wants.
+    fn take_caches(
+        &self,
+        run: &RunOp,
+        step: &Step<'_>,
+        mounted: &mut Mounted,
+    ) -> Result<(), MountError> {
+        let mut wanted: Vec<(Identity, Sharing, usize)> = Vec::new();
+        for (index, mount) in run.mounts.iter().enumerate() {
+            let MountKind::Cache(cache) = &mount.kind else { continue };
+            let identity = self.identity(cache, step, index)?;
+            match wanted.iter_mut().find(|(own, _, _)| *own == identity) {
+                Some((_, sharing, _)) => *sharing = cache.sharing.max(*sharing),
+                None => wanted.push((identity, cache.sharing, index)),
+            }
+        }
+        wanted.sort();
+        let caches = CacheMounts::of(&self.options.root);
+        for (identity, sharing, index) in wanted {
+            let MountKind::Cache(cache) = &run.mounts[index].kind else { continue };
+            let now = self.options.now;
+            let wish = Wish { identity: &identity, sharing, now, cancel: &self.cancel };
+            let from = step.mounts.get(index).cloned().flatten();
+            let held = caches.take(&wish, |dir| self.fill(dir, cache, from.as_deref()))?;
+            mounted.held.push((identity, held));
+        }
+        Ok(())
+    }
+
+    fn identity(
+        &self,
+        cache: &CacheMount,
+        step: &Step<'_>,
+        index: usize,
+    ) -> Result<Identity, MountError> {
+        let namespace = self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS");
+        let identity = Identity::new(namespace.map_or("", String::as_str), &cache.id);
+        let from = step.mounts.get(index).cloned().flatten();
+        Ok(match (&from, cache.access) {
+            (Some(_), access) => {
+                let selection = self.select(&all_of(&cache.source), &taking(step, from))?;
+                let base = selection.content.to_string();
+                let identity = Identity { base, ..identity };
+                access.map_or(identity.clone(), |access| identity.and_owned(access))
+            }
+            (None, Some(access)) => identity.and_owned(access),
+            (None, None) => identity,
+        })
+    }
+
+    /// Gives a new cache what it begins with.
+    fn fill(&self, dir: &Path, cache: &CacheMount, from: Option<&Done>) -> Result<(), MountError> {
+        let to = Tree::open(dir)?;
+        let root = Path::new("");
+        if let Some(from) = from {
+            let tree = self.tree_of(from)?;
+            let from = crate::select::From { tree: &tree, visible: None };
+            let op = all_of(&cache.source);
+            let copier =
+                Copier { to: &to, op: &op, owner: None, keep_owners: true, now: self.now() };
+            for one in files::list(&from, &op)? {
+                let meta = one.items[0].meta;
+                if !meta.is_dir() {
+                    return Err(MountError::NotADirectory(cache.source.clone()));
+                }
+                copier.copy(&from, &one)?;
+                to.own(root, (meta.uid, meta.gid))?;
+                to.permit(root, meta.mode)?;
+            }
+        }
+        if let Some(access) = cache.access {
+            to.own(root, (access.uid, access.gid))?;
+            to.permit(root, access.mode)?;
+        }
+        Ok(())
+    }
+}
+
+/// One bind mount.
+struct Bind<'a> {
+    path: &'a str,
+    writable: bool,
+    scratch: &'a Path,
+}
+
+impl Bind<'_> {
+    fn directory(&self, name: &str) -> Result<PathBuf, MountError> {
+        let path = self.scratch.join(name);
+        fs_err::create_dir(&path)?;
+        Ok(path)
+    }
+
+    /// Where to put what is written, to throw it away with the step.
+    fn writable(&self) -> Result<Option<(PathBuf, PathBuf)>, MountError> {
+        match self.writable {
+            true => Ok(Some((self.directory("upper")?, self.directory("work")?))),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Mounted {
+    fn add(&mut self, target: String, source: StepSource, is_file: bool) {
+        self.places.retain(|(place, _)| *place != target);
+        self.places.push((target.clone(), is_file));
+        self.mounts.push(StepMount { target, source });
+    }
+}
+
+/// A copy of one whole directory or file: how its files are chosen and digested.
+fn all_of(path: &str) -> CopyOp {
+    let path = literal(path);
+    CopyOp {
+        from: None,
+        sources: vec![Source { path, include: None }],
+        inline: Vec::new(),
+        destination: "/".to_owned(),
+        chown: String::new(),
+        chmod: None,
+        exclude: Vec::new(),
+        unpack: false,
+        link: false,
+    }
+}
+
+/// A path in which wildcards mean themselves.
+fn literal(path: &str) -> String {
+    if !path.contains(['*', '?', '[', '\\']) {
+        return path.to_owned();
+    }
+    let mut out = String::new();
+    for ch in path.chars() {
+        match ch {
+            '*' | '?' | '[' => out.extend(['[', ch, ']']),
+            '\\' => out.push_str("\\\\"),
+            ch => out.push(ch),
+        }
+    }
+    out
+}
+
+/// `step`, as if it copied from `source`.
+fn taking<'a>(step: &Step<'a>, source: Option<Arc<Done>>) -> Step<'a> {
+    Step { source, mounts: Vec::new(), ..step.clone() }
+}
+
+/// Whether `path` of a tree is a file rather than a directory.
+fn is_file(tree: &Tree, path: &str) -> Result<bool, MountError> {
+    let found = tree.resolve(&relative(path))?;
+    let meta = tree.meta(&found)?;
+    let missing = || SelectError::NotFound { path: path.to_owned() };
+    Ok(!meta.ok_or_else(missing)?.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn a_mounted_path_is_no_pattern() {
+        assert_eq!(literal("/a/b"), "/a/b");
+        assert_eq!(literal("/a*/[b]?\\"), "/a[*]/[[]b][?]\\\\");
+    }
+}
