@@ -40,7 +40,7 @@ impl Context {
 /// Most bytes of a `.dockerignore`.
 const MAX_IGNORE: u64 = 4 << 20;
 
-fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignore, BuildError> {
+pub(crate) fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignore, BuildError> {
     let own = beside.map(|file| {
         let mut name = file.as_os_str().to_owned();
         name.push(".dockerignore");

@@ -41,18 +41,32 @@ impl ParseError {
 
 /// Parses a Dockerfile. `bytes` need not be UTF-8: what is not, is replaced.
 pub fn parse(bytes: &[u8]) -> Result<Dockerfile, ParseError> {
+    match parse_partly(bytes)? {
+        (file, None) => Ok(file),
+        (_, Some(error)) => Err(error),
+    }
+}
+
+/// As far as the file can be read, for the checks: what was read, and why it ends there.
+pub(crate) fn parse_partly(bytes: &[u8]) -> Result<(Dockerfile, Option<ParseError>), ParseError> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let directives = directive::parse(text)?;
-    let logical = lines::split(text, directives.escape)?;
-    read::dockerfile(directives, &logical)
+    let logical = lines::split(text, directives.escape, directives.lines)?;
+    Ok(read::dockerfile(directives, &logical))
+}
+
+/// An instruction's keyword as written, and its words behind the flags.
+pub(crate) fn words_of(code: &str, escape: char) -> (String, Vec<String>) {
+    let split = words::Split::of(code, escape);
+    (split.keyword, words::at_blanks(&split.rest))
 }
 
 /// Parses one ONBUILD trigger; its errors and lines are those of `place`, the FROM that pulls it.
 pub fn parse_trigger(text: &str, place: Lines) -> Result<Instruction, ParseError> {
     let at_place = |error: ParseError| ParseError { lines: place, ..error };
     let directives = directive::parse(text).map_err(at_place)?;
-    let logical = lines::split(text, directives.escape).map_err(at_place)?;
+    let logical = lines::split(text, directives.escape, 0).map_err(at_place)?;
     let [line] = logical.as_slice() else {
         return Err(ParseError::new(place, "onbuild trigger should be a single instruction"));
     };

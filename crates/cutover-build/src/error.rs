@@ -106,7 +106,7 @@ impl BuildError {
 
 impl Place {
     /// Two lines before, the lines themselves, two lines after.
-    fn excerpt(&self) -> String {
+    pub(crate) fn excerpt(&self) -> String {
         let rule = "--------------------\n";
         let first = self.start.saturating_sub(2).max(1);
         let mut out = format!("{self}\n{rule}");

@@ -75,6 +75,12 @@ impl Ignore {
         self.patterns.iter().any(|pattern| pattern.includes)
     }
 
+    /// Whether a pattern stands for everything in the context's root.
+    pub(crate) fn hides_all(&self) -> bool {
+        let all = |text: &str| matches!(text, "*" | "**" | "**/*");
+        self.patterns.iter().any(|pattern| !pattern.includes && all(&pattern.text))
+    }
+
     /// Whether `path` is ignored, given what matched its parent, and what to hand to its children.
     /// `path` is relative, without `.` and `..`.
     pub(crate) fn matches(&self, path: &str, parent: &Matched) -> (bool, Matched) {

@@ -13,20 +13,24 @@
 
 mod cache;
 mod caches;
+pub mod call;
 mod cancel;
+pub mod checks;
 mod chmod;
 mod context;
 mod copy;
 pub mod dockerfile;
 mod error;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod glob;
 mod graph;
 mod ignore;
+mod mount;
 mod op;
 mod options;
 mod path;
-mod mount;
 mod platform;
 mod progress;
 mod runner;
@@ -38,10 +42,10 @@ mod tree;
 mod vars;
 
 pub use cache::{CacheError, forget_cache, kept_chains};
+pub use caches::{CacheMount, CacheMountError, CacheMounts};
 pub use cancel::Cancel;
 pub use error::{BuildError, Place};
 pub use options::{BuildOptions, Built, DockerfileSource, World};
-pub use caches::{CacheMount, CacheMountError, CacheMounts};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
 pub use runner::{
     Entitlement, ExtraHost, Limits, Network, PullError, Puller, RunStep, RunStepError, Runner,

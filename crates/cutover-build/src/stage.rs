@@ -36,6 +36,11 @@ pub(crate) struct Shared {
     pub(crate) proxies: Vec<(String, String)>,
 }
 
+/// Whether an ARG only speaks to the builder.
+pub(crate) fn is_builders(name: &str) -> bool {
+    NOT_ENV.contains(&name)
+}
+
 /// The state of a stage after some of its instructions.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
@@ -104,6 +109,16 @@ impl Stage {
         if !working_dir.is_empty() && !working_dir.starts_with('/') {
             *working_dir = path::absolute("/", working_dir);
         }
+    }
+
+    /// What expansion sees now.
+    pub(crate) fn vars(&self) -> &Vars {
+        &self.vars
+    }
+
+    /// Whether an ARG names it, with or without a value.
+    pub(crate) fn declares(&self, name: &str) -> bool {
+        self.args.iter().any(|arg| arg.name == name)
     }
 
     fn expand(&self, text: &str, shared: &Shared) -> Result<String, ExpandError> {

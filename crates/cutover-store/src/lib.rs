@@ -15,6 +15,8 @@ mod blobs;
 mod compress;
 mod db;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gc;
 mod image;
 mod images;

@@ -11,10 +11,12 @@ pub(super) struct Directives {
     /// Accepted and not acted upon: there is one frontend.
     pub(super) syntax: Option<String>,
     pub(super) check: Option<String>,
+    /// How many lines they take: these are not comments of what follows.
+    pub(super) lines: usize,
 }
 
 pub(super) fn parse(text: &str) -> Result<Directives, ParseError> {
-    let mut found = Directives { escape: '\\', syntax: None, check: None };
+    let mut found = Directives { escape: '\\', syntax: None, check: None, lines: 0 };
     let mut seen = Vec::new();
     // A `#!` line hides `escape` and not the others: so does BuildKit.
     let shebang = text.starts_with("#!");
@@ -24,17 +26,25 @@ pub(super) fn parse(text: &str) -> Result<Directives, ParseError> {
         if !["syntax", "escape", "check"].contains(&key.as_str()) {
             break;
         }
+        if seen.contains(&key) && shebang {
+            break;
+        }
         if seen.contains(&key) {
             let problem = format!("only one `{key}` parser directive can be used");
             return Err(ParseError::new(lines, problem));
         }
         match key.as_str() {
             "syntax" => found.syntax = Some(value.to_owned()),
+            // Behind blanks it is a directive without effect.
+            "check" if !line.starts_with('#') => {}
             "check" => found.check = Some(value.to_owned()),
             _ if shebang => {}
             _ => found.escape = escape(value, lines)?,
         }
         seen.push(key);
+        if !shebang {
+            found.lines = index + 1;
+        }
     }
     Ok(found)
 }

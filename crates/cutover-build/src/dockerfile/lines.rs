@@ -18,7 +18,7 @@ pub(super) struct LogicalLine {
     /// The comment lines right above.
     pub(super) comments: Vec<String>,
     /// Last line of the continuation when it had an empty line in it.
-    pub(super) empty_continuation: bool,
+    pub(super) empty_continuation: Option<usize>,
     /// The escape character that is in force.
     pub(super) escape: char,
 }
@@ -40,7 +40,12 @@ impl<'a> Iterator for Physical<'a> {
     }
 }
 
-pub(super) fn split(text: &str, escape: char) -> Result<Vec<LogicalLine>, ParseError> {
+/// Comments on the first `directives` lines describe nothing.
+pub(super) fn split(
+    text: &str,
+    escape: char,
+    directives: usize,
+) -> Result<Vec<LogicalLine>, ParseError> {
     let mut physical = Physical { lines: text.split_inclusive('\n').enumerate(), number: 0 };
     if let Some(index) = text.split('\n').position(|line| line.len() > MAX_LINE) {
         let problem = format!("line is longer than {MAX_LINE} bytes");
@@ -51,7 +56,9 @@ pub(super) fn split(text: &str, escape: char) -> Result<Vec<LogicalLine>, ParseE
     while let Some(line) = physical.next() {
         let line = line.trim_end_matches(['\n', '\r']).trim_start();
         if let Some(comment) = line.strip_prefix('#') {
-            remember(comment, &mut comments);
+            if physical.number > directives {
+                remember(comment, &mut comments);
+            }
             continue;
         }
         let (piece, goes_on) = continuation(line, escape);
@@ -59,8 +66,9 @@ pub(super) fn split(text: &str, escape: char) -> Result<Vec<LogicalLine>, ParseE
             continue;
         }
         let start = physical.number;
-        let (text, empty_continuation) = joined(piece, goes_on, &mut physical, escape);
+        let (text, has_empty) = joined(piece, goes_on, &mut physical, escape);
         let mut lines = Lines { start, end: physical.number };
+        let empty_continuation = has_empty.then_some(physical.number);
         let split = Split::of(&text, escape);
         let heredocs = bodies(&split, &text, &mut physical, &mut lines)?;
         let comments = std::mem::take(&mut comments);

@@ -33,26 +33,31 @@ const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
+/// What could be read, and why it ends there if it does.
 pub(super) fn dockerfile(
     directives: Directives,
     lines: &[LogicalLine],
-) -> Result<Dockerfile, ParseError> {
+) -> (Dockerfile, Option<ParseError>) {
+    let empty = lines.iter().filter_map(|line| line.empty_continuation);
+    let warning = |at: usize| Warning {
+        rule: "NoEmptyContinuation",
+        lines: super::Lines::one(at),
+        text: "empty continuation line".to_owned(),
+    };
     let mut file = Dockerfile {
         escape: directives.escape,
         syntax: directives.syntax,
         check: directives.check,
         global_args: Vec::new(),
         stages: Vec::new(),
-        warnings: Vec::new(),
+        warnings: empty.map(warning).collect(),
     };
+    let error = fill(&mut file, lines).err();
+    (file, error)
+}
+
+fn fill(file: &mut Dockerfile, lines: &[LogicalLine]) -> Result<(), ParseError> {
     for line in lines {
-        if line.empty_continuation {
-            file.warnings.push(Warning {
-                rule: "NoEmptyContinuation",
-                lines: line.lines,
-                text: "empty continuation line".to_owned(),
-            });
-        }
         if line.split.is("FROM") {
             file.stages.push(from(line)?);
             continue;
@@ -71,7 +76,7 @@ pub(super) fn dockerfile(
         let last = lines.last().map_or(super::Lines::one(1), |line| line.lines);
         return Err(ParseError::new(last, "no build stage: the Dockerfile has no FROM"));
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Reads an ONBUILD trigger.

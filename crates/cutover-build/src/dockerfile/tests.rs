@@ -51,7 +51,7 @@ fn lines_are_joined_and_comments_dropped() {
             "8-9 User(\"a  b\")",
             "10-11 User(\"x y\")",
             "12-12 User(\"z\")",
-            "3 NoEmptyContinuation",
+            "7 NoEmptyContinuation",
         ],
     );
     check(
