@@ -160,7 +160,7 @@ impl<'a> Run<'a, '_> {
             }
         }
         let left = self.left(&undo.steps[undo.critical..]);
-        Ok(Some(Outcome::Reverted { failure, left }))
+        Ok(Some(Outcome::Reverted { failure, left, kept: undo.kept }))
     }
 
     fn rescue(&mut self, failure: Failure, second: Failure) -> Result<End, JournalError> {

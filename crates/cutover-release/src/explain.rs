@@ -112,6 +112,8 @@ pub fn action(action: &Action) -> String {
             format!("keep `{}` {mode} for a rollback", instance.id)
         }
         Action::Remove { instance } => format!("remove `{}`", instance.id),
+        Action::RemoveNetwork { name } => format!("remove network `{name}`"),
+        Action::RemoveVolume { name } => format!("remove volume `{name}`"),
         Action::Collect { releases } if releases.is_empty() => "clean up".to_owned(),
         Action::Collect { releases } => {
             let numbers: Vec<_> = releases.iter().map(ToString::to_string).collect();
@@ -165,10 +167,10 @@ pub fn outcome(plan: &Plan, releases: &Releases, outcome: &Outcome, serving: Opt
             lines.extend(left.iter().map(|it| format!("left for later: {}", reason(it))));
             Told { lines, hint: None }
         }
-        Outcome::Reverted { failure, left } => {
+        Outcome::Reverted { failure, left, kept } => {
             let mut lines = failed(plan, failure);
             lines.extend(left.iter().map(|it| format!("left for later: {}", reason(it))));
-            Told { lines, hint: Some(serves) }
+            Told { lines, hint: Some(format!("{serves}{}", remains(plan, left, kept))) }
         }
         Outcome::Paused { failure, .. } => {
             let next = match serving == plan.to {
@@ -192,6 +194,26 @@ pub fn outcome(plan: &Plan, releases: &Releases, outcome: &Outcome, serving: Opt
             let serves = serves.replace(" still ", " ");
             let hint = format!("{serves}, but may be degraded{}", logs.unwrap_or_default());
             Told { lines, hint: Some(hint) }
+        }
+    }
+}
+
+/// What an undone deployment has left on the machine, and how to be rid of it.
+fn remains(plan: &Plan, left: &[Failure], kept: &[String]) -> String {
+    let volumes = match kept {
+        [] => String::new(),
+        kept => format!("; users may have written to {}, so it stays", names(kept)),
+    };
+    match (plan.from, left.is_empty() && kept.is_empty()) {
+        (Some(_), _) => volumes,
+        (None, true) => ", and nothing of this deployment is left".to_owned(),
+        (None, false) => {
+            let is_volume = |it: &Failure| {
+                it.step.as_ref().is_some_and(|step| step.0.contains("remove volume"))
+            };
+            let is_any = !kept.is_empty() || left.iter().any(is_volume);
+            let flag = if is_any { " -v" } else { "" };
+            format!("{volumes}; `cutover down{flag}` removes what is left")
         }
     }
 }

@@ -122,6 +122,8 @@ pub struct Observed {
     pub routes: Routes,
     /// Machine-wide names of the app's volumes that exist.
     pub volumes: BTreeSet<String>,
+    /// Machine-wide names of all networks that exist, whoever uses them.
+    pub networks: BTreeSet<String>,
     /// Bytes of memory that new instances could use; `None` when not known.
     pub memory_available: Option<u64>,
 }
@@ -175,6 +177,16 @@ impl Facts {
     /// The release that serves.
     pub fn serving_release(&self) -> Option<&Release> {
         self.releases.get(&self.serving?)
+    }
+
+    /// Whether anything of the app is on the machine: what [`Kind::Down`] can take away.
+    pub fn is_anything_left(&self) -> bool {
+        let used = self.releases.values().flat_map(|release| release.services.values());
+        let mut used = used.flat_map(|sealed| sealed.service.networks.values());
+        let exists = |name: &String| self.observed.networks.contains(name);
+        !self.observed.instances.is_empty()
+            || !self.observed.volumes.is_empty()
+            || used.any(|used| !used.network.external && exists(&used.network.name))
     }
 
     /// The instances that serve: those that their service's name means. Most are what the serving

@@ -74,11 +74,14 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<Failure>,
     },
-    /// It failed and everything is as it was before.
+    /// It failed and everything is as it was before. `kept`: volumes that it made and that were
+    /// served from.
     Reverted {
         failure: Failure,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<Failure>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<String>,
     },
     /// It failed and was left as it is, by `failure_action: pause`.
     Paused { failure: Failure, serving: Option<u64> },

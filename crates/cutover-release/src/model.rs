@@ -101,6 +101,8 @@ impl Model {
             Action::PrepareImage { .. }
             | Action::EnsureNetwork { .. }
             | Action::EnsureVolume { .. }
+            | Action::RemoveNetwork { .. }
+            | Action::RemoveVolume { .. }
             | Action::RunHook { .. }
             | Action::Verify { .. }
             | Action::VerifyCommand { .. }

@@ -75,6 +75,11 @@ pub struct Found {
     /// The services that the proxy sends requests to.
     pub routed: BTreeSet<String>,
     pub instances: Vec<InstanceFact>,
+    /// Of what the steps make sure of, that which was not there: a revert removes it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent_networks: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub absent_volumes: BTreeSet<String>,
 }
 
 /// What is asked and what is there, looked up once.
@@ -107,6 +112,7 @@ pub fn plan(wanted: &Wanted, facts: &Facts) -> Result<Plan, PlanError> {
         }
         None => retire::down(&aim, &mut deck),
     }
+    let steps = deck.into_steps();
     Ok(Plan {
         version: VERSION,
         app: wanted.app.clone(),
@@ -114,9 +120,9 @@ pub fn plan(wanted: &Wanted, facts: &Facts) -> Result<Plan, PlanError> {
         kind: wanted.kind,
         from: aim.from.map(|release| release.number),
         to: aim.to.map(|release| release.number),
-        found: aim.found(),
+        found: aim.found(&steps),
         routed: aim.to.map(routed).unwrap_or_default(),
-        steps: deck.into_steps(),
+        steps,
         policies: changes
             .into_iter()
             .filter(|change| !change.is_nothing())
@@ -152,7 +158,7 @@ impl<'a> Aim<'a> {
             Kind::Replace | Kind::Repair => {
                 Some(from.ok_or_else(|| PlanError::NotServing { app: app() })?)
             }
-            Kind::Down if from.is_none() && facts.observed.instances.is_empty() => {
+            Kind::Down if from.is_none() && !facts.is_anything_left() => {
                 return Err(PlanError::NotServing { app: app() });
             }
             Kind::Down => None,
@@ -189,7 +195,16 @@ impl<'a> Aim<'a> {
         self.instances().filter(of).collect()
     }
 
-    fn found(&self) -> Found {
+    fn found(&self, steps: &[Step]) -> Found {
+        let observed = &self.facts.observed;
+        let networks = steps.iter().filter_map(|step| match &step.action {
+            Action::EnsureNetwork { name } => Some(name.clone()),
+            _ => None,
+        });
+        let volumes = steps.iter().filter_map(|step| match &step.action {
+            Action::EnsureVolume { name } => Some(name.clone()),
+            _ => None,
+        });
         let mut serving: BTreeMap<String, Vec<Instance>> = BTreeMap::new();
         for fact in self.instances().filter(|fact| self.is_serving(fact)) {
             serving.entry(fact.instance.service.clone()).or_default().push(fact.instance.clone());
@@ -199,7 +214,9 @@ impl<'a> Aim<'a> {
             standby: self.facts.standby,
             serving,
             routed: self.from.map(routed).unwrap_or_default(),
-            instances: self.facts.observed.instances.clone(),
+            instances: observed.instances.clone(),
+            absent_networks: networks.filter(|name| !observed.networks.contains(name)).collect(),
+            absent_volumes: volumes.filter(|name| !observed.volumes.contains(name)).collect(),
         }
     }
 }

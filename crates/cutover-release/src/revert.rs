@@ -6,7 +6,9 @@
 //!    start the old ones, see that they are well, switch back with a higher generation, let
 //!    requests through. These steps are *critical*: when one fails, the rest of them and all
 //!    clean-up are skipped, because the new instances may be all that is left;
-//! 2. clean up: the new instances go, woken ones wait again as they did.
+//! 2. clean up: the new instances go, woken ones wait again as they did, and networks and volumes
+//!    that were made for the new release go too. A volume that a release served from, be it for a
+//!    moment, may hold what users wrote: it stays.
 //!
 //! When a critical step fails for good, [`rescue`] starts again what the revert itself had stopped
 //! and lets requests through: a release that was about to be undone is better than none. What then
@@ -28,6 +30,8 @@ pub struct Revert {
     pub steps: Vec<Step>,
     /// How many of them, from the first, must succeed for the release before to serve again.
     pub critical: usize,
+    /// Volumes that the deployment made and that stay, because they may hold what users wrote.
+    pub kept: Vec<String>,
 }
 
 /// Decides how to undo `plan`, of which `progress` was begun.
@@ -37,7 +41,8 @@ pub fn revert(plan: &Plan, progress: &Progress) -> Revert {
     undo.restore(&mut deck);
     let critical = deck.len();
     undo.clean_up(&mut deck);
-    Revert { steps: deck.into_steps(), critical }
+    let kept = if undo.switched { undo.volumes.into_iter().collect() } else { Vec::new() };
+    Revert { steps: deck.into_steps(), critical, kept }
 }
 
 /// What is left to do when the release before cannot be brought back.
@@ -77,6 +82,9 @@ struct Undo<'p> {
     announced: BTreeSet<String>,
     /// Exclusive services whose old instances were stopped: theirs and new ones take turns.
     away: BTreeSet<String>,
+    /// Made by this deployment, as far as is known.
+    networks: BTreeSet<String>,
+    volumes: BTreeSet<String>,
 }
 
 impl<'p> Undo<'p> {
@@ -90,6 +98,8 @@ impl<'p> Undo<'p> {
             holding: BTreeSet::new(),
             announced: BTreeSet::new(),
             away: BTreeSet::new(),
+            networks: BTreeSet::new(),
+            volumes: BTreeSet::new(),
         };
         let end = plan.point_of_no_return();
         for step in plan.steps[..end].iter().filter(|step| progress.was_begun(&step.id)) {
@@ -117,6 +127,12 @@ impl<'p> Undo<'p> {
                 self.announced.insert(service.clone());
             }
             Action::Switch { .. } => self.switched = true,
+            Action::EnsureNetwork { name } if self.plan.found.absent_networks.contains(name) => {
+                self.networks.insert(name.clone());
+            }
+            Action::EnsureVolume { name } if self.plan.found.absent_volumes.contains(name) => {
+                self.volumes.insert(name.clone());
+            }
             _ => {}
         }
     }
@@ -223,6 +239,10 @@ impl<'p> Undo<'p> {
             });
         }
         deck.push(Action::Collect { releases: Vec::new() });
+        let volumes = self.volumes.iter().filter(|_| !self.switched).cloned();
+        deck.extend(volumes.map(|name| Action::RemoveVolume { name }));
+        let networks = self.networks.iter().cloned();
+        deck.extend(networks.map(|name| Action::RemoveNetwork { name }));
     }
 
     /// The longest hold that the plan itself makes.

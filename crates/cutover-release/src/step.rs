@@ -122,6 +122,12 @@ pub enum Action {
     /// Stop the container if needed (as [`Action::Stop`]) and remove it with its anonymous
     /// volumes. Missing: nothing.
     Remove { instance: Instance },
+    /// Remove a network that this deployment made and that nobody wants after it was undone, with
+    /// the app's names on it. Missing, `external` or used by others: nothing.
+    RemoveNetwork { name: String },
+    /// Remove a volume that this deployment made and that no release ever served from. Missing,
+    /// `external` or another app's: nothing.
+    RemoveVolume { name: String },
     /// Remove the one-off containers of this deployment (hooks, verify commands), and forget these
     /// releases: the ledger drops their records together with this step; images that only they
     /// needed may go now or with the next gc.
@@ -167,6 +173,8 @@ impl Action {
             Self::Stop { instance } => format!("stop {}", instance.id),
             Self::Standby { instance, .. } => format!("standby {}", instance.id),
             Self::Remove { instance } => format!("remove {}", instance.id),
+            Self::RemoveNetwork { name } => format!("remove network {name}"),
+            Self::RemoveVolume { name } => format!("remove volume {name}"),
             Self::Collect { .. } => "collect".to_owned(),
         })
     }

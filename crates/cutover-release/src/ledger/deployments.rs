@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cutover_core::release::Release;
 use rusqlite::{OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
@@ -15,6 +16,9 @@ use crate::step::{Action, StepId};
 #[derive(Clone, Copy, Debug)]
 pub struct Begin<'a> {
     pub plan: &'a Plan,
+    /// The release that it moves to, if it may be new: kept, and its number taken, together with
+    /// the deployment's. One that is never begun takes none.
+    pub release: Option<&'a Release>,
     /// Who asked, e.g. `root@fra1`.
     pub who: &'a str,
     /// Why, in the user's words; may be empty.
@@ -87,6 +91,9 @@ impl Ledger {
                 params![app, next],
             )
             .map_err(writing())?;
+            if let Some(release) = begin.release {
+                super::releases::keep(tx, release, (begin.who, begin.at))?;
+            }
             tx.execute(
                 "INSERT INTO deployments
                  (app, number, kind, from_release, to_release, who, reason, plan, started_at)

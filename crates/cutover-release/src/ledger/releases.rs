@@ -42,24 +42,13 @@ impl Ledger {
             if let Some(kept) = by_digest(tx, app, &release.digest)? {
                 return Ok(kept);
             }
-            let bytes = serde_json::to_vec(&release)
-                .map_err(LedgerError::damaged(format!("release {} of `{app}`", release.number)))?;
-            tx.execute(
-                "INSERT INTO releases (app, number, digest, sealed, sealed_at, who)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![app, release.number, release.digest.as_str(), bytes, millis(at), who],
-            )
-            .map_err(writing())?;
-            tx.execute(
-                "UPDATE apps SET last_release = ?2 WHERE name = ?1",
-                params![app, release.number],
-            )
-            .map_err(writing())?;
+            keep(tx, &release, (who, at))?;
             Ok(release)
         })
     }
 
-    /// What [`Ledger::seal`] would return, without keeping anything: for `deploy --plan`.
+    /// What [`Ledger::seal`] would return, without keeping anything: to plan with, and to be kept
+    /// by [`Ledger::begin`].
     pub fn would_seal(
         &self,
         app: &str,
@@ -127,6 +116,30 @@ impl Ledger {
         let rows = statement.query_map([app], |row| digest(row, 0)).map_err(reading())?;
         rows.collect::<Result<_, _>>().map_err(reading())
     }
+}
+
+/// Keeps `release` under its number, unless a kept one is the same.
+pub(super) fn keep(
+    tx: &Transaction<'_>,
+    release: &Release,
+    (who, at): (&str, Duration),
+) -> Result<(), LedgerError> {
+    let (app, number) = (release.app.as_str(), release.number);
+    if by_digest(tx, app, &release.digest)?.is_some() {
+        return Ok(());
+    }
+    let writing = || LedgerError::write(format!("keep release {number} of `{app}`"));
+    let bytes = serde_json::to_vec(release)
+        .map_err(LedgerError::damaged(format!("release {number} of `{app}`")))?;
+    tx.execute(
+        "INSERT INTO releases (app, number, digest, sealed, sealed_at, who)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![app, number, release.digest.as_str(), bytes, millis(at), who],
+    )
+    .map_err(writing())?;
+    tx.execute("UPDATE apps SET last_release = ?2 WHERE name = ?1", params![app, number])
+        .map(|_| ())
+        .map_err(writing())
 }
 
 fn by_digest(

@@ -55,6 +55,7 @@ pub(crate) struct FakeWorld {
     pub(crate) held: BTreeSet<String>,
     pub(crate) drained: BTreeSet<InstanceId>,
     pub(crate) volumes: BTreeSet<String>,
+    pub(crate) networks: BTreeSet<String>,
     /// Containers of hooks and verify commands that ran to their end.
     pub(crate) one_offs: BTreeSet<InstanceId>,
     /// How often each hook command really ran.
@@ -189,7 +190,16 @@ impl FakeWorld {
 impl FakeWorld {
     fn act(&mut self, scene: &Scene<'_>, action: &Action) -> Result<Done, StepError> {
         match action {
-            Action::PrepareImage { .. } | Action::EnsureNetwork { .. } => {}
+            Action::PrepareImage { .. } => {}
+            Action::EnsureNetwork { name } => {
+                self.networks.insert(name.clone());
+            }
+            Action::RemoveNetwork { name } => {
+                self.networks.remove(name);
+            }
+            Action::RemoveVolume { name } => {
+                self.volumes.remove(name);
+            }
             Action::EnsureVolume { name } => {
                 self.volumes.insert(name.clone());
             }
@@ -399,6 +409,7 @@ impl FakeWorld {
             instances: self.instances.values().map(fact).collect(),
             routes: self.routes.clone(),
             volumes: self.volumes.clone(),
+            networks: self.networks.clone(),
             memory_available: None,
         }
     }

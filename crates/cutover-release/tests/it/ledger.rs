@@ -38,7 +38,7 @@ fn plan(deployment: u64, from: Option<u64>, to: Option<u64>) -> Plan {
 }
 
 fn begin(plan: &Plan) -> Begin<'_> {
-    Begin { plan, who: "root@fra1", reason: "", at: NOW }
+    Begin { plan, release: None, who: "root@fra1", reason: "", at: NOW }
 }
 
 #[test]
@@ -73,6 +73,24 @@ fn everything_is_there_after_reopening() {
     assert_eq!(read, plan);
     assert_eq!(progress.steps[&plan.steps[0].id].note.as_deref(), Some("a note"));
     assert!(ledger.active("shop").unwrap().is_none());
+}
+
+#[test]
+fn a_release_takes_its_number_with_its_deployment() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let owner = ledger.take_over("test", NOW).unwrap();
+    let wanted = ledger.would_seal("shop", services(["web image=v1"])).unwrap();
+    assert_eq!(wanted.number, 1);
+    assert!(ledger.apps().unwrap().is_empty(), "nothing is written by planning");
+    let stale = plan(7, None, Some(1));
+    let begin = Begin { release: Some(&wanted), ..begin(&stale) };
+    ledger.begin(owner, &begin).unwrap_err();
+    assert!(ledger.releases("shop").unwrap().is_empty(), "what is not begun takes no number");
+    let plan = plan(1, None, Some(1));
+    ledger.begin(owner, &Begin { plan: &plan, ..begin }).unwrap();
+    assert_eq!(ledger.release("shop", 1).unwrap(), wanted);
+    assert_eq!(ledger.would_seal("shop", services(["web image=v1"])).unwrap().number, 1);
+    assert_eq!(ledger.would_seal("shop", services(["web image=v2"])).unwrap().number, 2);
 }
 
 #[test]

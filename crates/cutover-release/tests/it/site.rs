@@ -88,7 +88,8 @@ impl Site {
     /// Plans and carries out; `Ok(None)` when the executor died.
     pub(crate) fn go(&mut self, wish: &Wish) -> Result<Option<Outcome>, String> {
         let plan = self.plan(wish)?;
-        let begin = Begin { plan: &plan, who: "test", reason: "", at: self.world.clock };
+        let begin =
+            Begin { plan: &plan, release: None, who: "test", reason: "", at: self.world.clock };
         self.ledger.begin(self.owner, &begin).map_err(|error| error.to_string())?;
         let facts = self.facts();
         self.said.extend(explain::intro(&plan, &facts.releases));
@@ -153,6 +154,7 @@ impl Site {
             let state = format!("{:?}", found.state).to_lowercase();
             lines.push(format!("  {id} {state}{taint}{mark}"));
         }
+        lines.extend(self.world.volumes.iter().map(|name| format!("  volume {name}")));
         lines.extend(self.world.held.iter().map(|name| format!("  {name} is held")));
         lines
     }

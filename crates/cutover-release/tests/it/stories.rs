@@ -16,6 +16,7 @@ macro_rules! stories {
 
 stories! {
     first_deploy_and_back
+    first_release_fails
     broken_release
     verify_of_two_services
     stop_first_with_volume

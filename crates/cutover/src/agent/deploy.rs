@@ -13,6 +13,8 @@ use cutover_release::{
     Attempt, Course, Facts, Outcome as Ending, Plan, PlanError, Releases, check, execute, explain,
     plan, resume, rollback,
 };
+use cutover_runtime::container::Error as ContainerError;
+use cutover_runtime::net::NetError;
 use tracing::{error, info};
 
 use super::conversation::Conversation;
@@ -57,7 +59,7 @@ fn nothing_to_do(app: &str, release: u64) -> String {
 
 /// Plans without changing anything.
 pub(crate) fn show_plan(shared: &Shared, app: &str, wish: Wish) -> Event {
-    match decide(shared, app, &wish, "", false) {
+    match decide(shared, app, &wish) {
         Ok(Decision::Plan(decided)) => {
             Event::Plan { lines: explain::plan(&decided.plan, &decided.facts.releases) }
         }
@@ -104,13 +106,14 @@ fn begin(
     who: &str,
     conversation: &Conversation,
 ) -> Outcome<Decision> {
-    let decided = match decide(shared, app, wish, who, true)? {
+    let decided = match decide(shared, app, wish)? {
         Decision::Plan(decided) => decided,
         nothing => return Ok(nothing),
     };
     let plan = &decided.plan;
     let at = clock::since_epoch();
-    let begin = Begin { plan, who, reason: "", at };
+    let release = plan.to.and_then(|number| decided.facts.releases.get(&number));
+    let begin = Begin { plan, release, who, reason: "", at };
     shared
         .ledger
         .lock()
@@ -124,24 +127,17 @@ fn begin(
     Ok(Decision::Plan(decided))
 }
 
-/// Facts, plan and proof. With `keep`, a new release is sealed in the ledger; without, nothing is
-/// written.
-fn decide(shared: &Shared, app: &str, wish: &Wish, who: &str, keep: bool) -> Outcome<Decision> {
+/// Facts, plan and proof. Nothing is written: a new release takes its number when its deployment
+/// begins.
+fn decide(shared: &Shared, app: &str, wish: &Wish) -> Outcome<Decision> {
     // Addresses are not compared meanwhile, nor until this deployment has ended.
     let _looking = shared.refreshing();
     let observed =
         shared.machine.observed(app).or_fail(FailureKind::Internal, "look at the machine")?;
-    let mut ledger = shared.ledger.lock();
+    let ledger = shared.ledger.lock();
     let (kind, release) = match wish {
         Wish::Deploy { services } => {
-            let services = services.clone();
-            let sealed = match keep {
-                true => {
-                    let at = clock::since_epoch();
-                    ledger.seal(shared.ledger.owner, app, services, (who, at))
-                }
-                false => ledger.would_seal(app, services),
-            };
+            let sealed = ledger.would_seal(app, services.clone());
             (Kind::Deploy, Some(sealed.or_fail(FailureKind::Internal, "seal the release")?))
         }
         Wish::Rollback { to } => {
@@ -435,7 +431,8 @@ fn after_down(
         .collect();
     for name in networks {
         match machine.networks.remove(name) {
-            Ok(_) => conversation.line(format!("removed network `{name}`")),
+            Ok(()) => conversation.line(format!("removed network `{name}`")),
+            Err(NetError::Missing { .. }) => {}
             Err(error) => problems.push(error.to_string()),
         }
     }
@@ -448,6 +445,7 @@ fn after_down(
         for name in owned {
             match machine.containers.volumes().remove(name) {
                 Ok(()) => conversation.line(format!("removed volume `{name}`")),
+                Err(ContainerError::VolumeNotFound(_)) => {}
                 Err(error) => problems.push(error.to_string()),
             }
         }

@@ -119,7 +119,10 @@ impl Machine {
             .into_iter()
             .filter(|volume| volume.labels.get(label::APP).is_some_and(|owner| owner == app));
         let volumes = own.map(|volume| volume.name).collect();
-        Ok(Observed { instances, routes, volumes, memory_available: memory_available() })
+        let networks = self.networks.list().map_err(failed)?;
+        let networks = networks.into_iter().map(|network| network.name).collect();
+        let memory_available = memory_available();
+        Ok(Observed { instances, routes, volumes, networks, memory_available })
     }
 
     /// The last lines that a container wrote.

@@ -103,12 +103,22 @@ fn set(proxy: &mut Client, names: NetworkNames) -> Step {
     }
 }
 
+/// Takes the names of `app` away from one network.
+pub(crate) fn withdraw_from(machine: &Machine, app: &str, network: &str) -> Step {
+    let key = format!("{app}/{network}");
+    take_away(machine, |known| known == key)
+}
+
 /// Takes the names of `app` away.
 pub(crate) fn withdraw(machine: &Machine, app: &str) -> Step {
-    let mut proxy = machine.proxy()?;
     let prefix = format!("{app}/");
+    take_away(machine, |known| known.starts_with(&prefix))
+}
+
+fn take_away(machine: &Machine, of: impl Fn(&str) -> bool) -> Step {
+    let mut proxy = machine.proxy()?;
     for known in proxy.list().map_err(failed)?.networks {
-        if known.network.starts_with(&prefix) {
+        if of(&known.network) {
             proxy.remove_names(&known.network, known.generation + 1).map_err(failed)?;
         }
     }

@@ -85,6 +85,8 @@ impl World for AgentWorld {
             Action::Stop { instance } => self.stop(scene, instance),
             Action::Standby { instance, mode } => self.standby(scene, instance, *mode),
             Action::Remove { instance } => self.remove(scene, instance),
+            Action::RemoveNetwork { name } => self.remove_network(scene, name),
+            Action::RemoveVolume { name } => self.remove_volume(scene, name),
             // images are left to the next gc
             Action::Collect { .. } => self.collect(),
             Action::Pause { .. } | Action::Monitor(_) => Ok(Done::default()),

@@ -210,10 +210,52 @@ fn a_plan_changes_nothing() {
 #[test]
 fn a_first_release_that_fails_leaves_nothing() {
     let shop = Shop::new();
+    let text = APP.replacen("    stop_grace", "    volumes: ['data:/data']\n    stop_grace", 1);
+    shop.root.write("compose.yaml", &format!("{text}volumes: {{ data: {{}} }}\n"));
     let said = shop.try_deploy("broken");
     assert_eq!(said.code, 5, "{}", said.err);
-    assert!(said.err.contains("404"), "{}", said.err);
+    for part in ["404", "nothing of `shop` serves, and nothing of this deployment is left"] {
+        assert!(said.err.contains(part), "`{part}` is not in:\n{}", said.err);
+    }
     assert_eq!(shop.root.ok(["ps", "-aq"]), "");
+    assert_eq!(shop.root.ok(["network", "ls", "-q"]), "");
+    assert_eq!(shop.root.ok(["volume", "ls", "-q"]), "");
+    shop.deploy("1");
+    shop.serves("1");
+}
+
+#[test]
+fn what_a_failed_first_release_served_from_stays_until_down() {
+    let shop = Shop::new();
+    let text = APP.replacen(
+        "    stop_grace",
+        "    volumes: ['data:/data']\n    restart: 'no'\n    stop_grace",
+        1,
+    );
+    let text = text.replace("exec httpd -f", "(sleep 2; kill 1) & httpd -f");
+    let text = text.replace("        (sleep", "        trap 'exit 3' TERM; (sleep");
+    let text = text.replace("-h /tmp", "-h /tmp & wait; exit 3");
+    shop.root.write("compose.yaml", &format!("{text}volumes: {{ data: {{}} }}\n"));
+    let mut command = shop.root.command(["deploy"]);
+    let said = command.env("VERSION", "1").env("MONITOR", "30s").output().unwrap();
+    let err = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(5), "{err}");
+    assert!(err.contains("`cutover down -v`"), "{err}");
+    assert_eq!(shop.root.ok(["volume", "ls", "-q"]), "shop_data");
+    shop.root.ok(["down", "-v"]);
+    assert_eq!(shop.root.ok(["volume", "ls", "-q"]), "");
+    let refused = shop.root.fails(5, ["down"]);
+    assert!(refused.contains("not deployed"), "{refused}");
+}
+
+#[test]
+fn a_refused_plan_takes_no_release_number() {
+    let shop = Shop::new();
+    shop.root.write("fixed.yaml", "name: shop\nservices:\n  web: { image: busybox, ports: ['18:80'], deploy: { replicas: 2 } }\n");
+    let refused = shop.root.fails(5, ["deploy", "-f", "fixed.yaml"]);
+    assert!(refused.contains("replicas"), "{refused}");
+    shop.deploy("1");
+    assert_eq!(shop.status()["serving"], 1);
 }
 
 #[test]

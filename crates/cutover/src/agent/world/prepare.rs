@@ -2,11 +2,13 @@
 
 use super::super::instance::label;
 use super::super::machine::{Step, failed};
+use super::super::names;
 use super::AgentWorld;
 use crate::clock;
 use cutover_core::Digest;
 use cutover_core::release::SealedService;
 use cutover_release::{Done, Instance, Scene, StepError};
+use cutover_runtime::net::NetError;
 use cutover_runtime::volume::Volume;
 use cutover_store::Image;
 
@@ -60,6 +62,35 @@ impl AgentWorld {
         let mut record = Volume::named(name, clock::now());
         record.labels.insert(label::APP.to_owned(), self.app.clone());
         volumes.create(&record).map_err(failed)?;
+        Ok(Done::default())
+    }
+}
+
+impl AgentWorld {
+    pub(super) fn remove_network(&self, scene: &Scene<'_>, name: &str) -> Step<Done> {
+        let services = scene.to().into_iter().flat_map(|release| release.services.values());
+        let mut used = services.flat_map(|sealed| sealed.service.networks.values());
+        if used.any(|used| used.network.name == name && used.network.external) {
+            return Ok(Done::default());
+        }
+        names::withdraw_from(&self.machine, &self.app, name)?;
+        match self.machine.networks.remove(name) {
+            Ok(()) | Err(NetError::Missing { .. }) => Ok(Done::default()),
+            Err(NetError::InUse { .. }) => Ok(Done::note("others use it: it stays")),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    pub(super) fn remove_volume(&self, scene: &Scene<'_>, name: &str) -> Step<Done> {
+        let services = scene.to().into_iter().flat_map(|release| release.services.values());
+        let mut owned = services.flat_map(|sealed| sealed.service.owned_volumes());
+        let volumes = self.machine.containers.volumes();
+        let ours = |volume: Volume| volume.labels.get(label::APP) == Some(&self.app);
+        let is_external = owned.any(|volume| volume.name == name && volume.external);
+        if is_external || !volumes.get(name).is_ok_and(ours) {
+            return Ok(Done::default());
+        }
+        volumes.remove(name).map_err(failed)?;
         Ok(Done::default())
     }
 }
