@@ -1,22 +1,25 @@
 //! `RUN --mount`: what each mount is made of, where that is, and what is right to mount at all.
 
+mod bind;
+mod caches;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cutover_core::Digest;
 
+use self::bind::Bind;
 use super::steps::{Failure, Step};
-use super::{Done, Opened, Solver, files};
-use crate::caches::{CacheMountError, CacheMounts, Held, Identity, Wish};
-use crate::copy::{Copier, CopyError, relative};
+use super::{Done, Opened, Solver};
+use crate::caches::{CacheMountError, Held, Identity};
+use crate::copy::CopyError;
 use crate::dockerfile::{Instruction, Kind as Word, RunNetwork};
 use crate::fingerprint::Fingerprint;
 use crate::graph::From;
-use crate::mount::{CacheMount, Mount, MountKind, SecretMount, Sharing};
+use crate::mount::{CacheMount, Mount, MountKind, SecretMount};
 use crate::op::{CopyOp, RunOp, Source};
 use crate::select::{SelectError, Selected};
 use crate::stage::Stage;
-use crate::tree::{Kind, Tree};
 use crate::{BuildError, Entitlement, StepMount, StepSource};
 
 /// Why a mount cannot be made.
@@ -239,177 +242,6 @@ impl Solver<'_> {
         }
         Ok(())
     }
-
-    fn bind_layers(
-        &self,
-        bind: &Bind<'_>,
-        from: &Done,
-        target: String,
-        mounted: &mut Mounted,
-    ) -> Result<(), MountError> {
-        let tree = self.tree_of(from)?;
-        let is_file = is_file(&tree, bind.path)?;
-        let lowers = self.world.store.snapshots().lower_dirs(&from.chain_ids());
-        let mut lowers = lowers.unwrap_or_default();
-        if lowers.is_empty() {
-            lowers.push(bind.directory("empty")?);
-        }
-        let (path, writable) = (bind.path.to_owned(), bind.writable()?);
-        mounted.add(target, StepSource::Layers { lowers, path, writable }, is_file);
-        Ok(())
-    }
-
-    /// The visible part of the context: in place if it is just what BuildKit would show, which is
-    /// everything below the source and all of it root's, or else as a copy.
-    fn bind_context(
-        &self,
-        bind: &Bind<'_>,
-        target: String,
-        mounted: &mut Mounted,
-    ) -> Result<(), MountError> {
-        let opened = self.context()?;
-        let from = opened.from();
-        let copy = all_of(bind.path);
-        let listed = files::list(&from, &copy)?;
-        let Some(source) = listed.first().map(|one| &one.items[0]) else {
-            return Err(SelectError::NotFound { path: bind.path.to_owned() }.into());
-        };
-        let is_file = !source.meta.is_dir();
-        let as_it_is = |item: &crate::select::Item| {
-            matches!(item.meta.kind, Kind::File | Kind::Dir | Kind::Link)
-                && (item.meta.uid, item.meta.gid) == (0, 0)
-        };
-        let in_place = !opened.context.visible.lacks_below(&source.path)
-            && listed.iter().flat_map(|one| &one.items).all(as_it_is);
-        let (root, path) = if in_place {
-            (self.context_root()?, format!("/{}", source.path.display()))
-        } else {
-            let root = bind.directory("copy")?;
-            let to = Tree::open(&root)?;
-            let op = CopyOp { destination: "/copy".to_owned(), ..copy };
-            let copier =
-                Copier { to: &to, op: &op, owner: None, keep_owners: false, now: self.now() };
-            for one in &listed {
-                copier.copy(&from, one)?;
-            }
-            (root, "/copy".to_owned())
-        };
-        if in_place {
-            mounted.watched.push((Arc::clone(&opened), listed));
-        }
-        let source = match bind.writable()? {
-            None => StepSource::Directory { root, path, read_only: true },
-            writable => StepSource::Layers { lowers: vec![root], path, writable },
-        };
-        mounted.add(target, source, is_file);
-        Ok(())
-    }
-
-    fn context_root(&self) -> Result<PathBuf, MountError> {
-        Ok(fs_err::canonicalize(&self.options.context)?)
-    }
-
-    /// Locks every cache of a step, in an order that all steps share, so that two which want the
-    /// same ones cannot wait for each other. A cache that is mounted twice is locked once, as
-    /// strictly as the strictest of its mounts wants.
-    fn take_caches(
-        &self,
-        run: &RunOp,
-        step: &Step<'_>,
-        mounted: &mut Mounted,
-    ) -> Result<(), MountError> {
-        let mut wanted: Vec<(Identity, Sharing, usize)> = Vec::new();
-        for (index, mount) in run.mounts.iter().enumerate() {
-            let MountKind::Cache(cache) = &mount.kind else { continue };
-            let identity = self.identity(cache, step, index)?;
-            match wanted.iter_mut().find(|(own, _, _)| *own == identity) {
-                Some((_, sharing, _)) => *sharing = cache.sharing.max(*sharing),
-                None => wanted.push((identity, cache.sharing, index)),
-            }
-        }
-        wanted.sort();
-        let caches = CacheMounts::of(&self.options.root);
-        for (identity, sharing, index) in wanted {
-            let MountKind::Cache(cache) = &run.mounts[index].kind else { continue };
-            let now = self.options.now;
-            let wish = Wish { identity: &identity, sharing, now, cancel: &self.cancel };
-            let from = step.mounts.get(index).cloned().flatten();
-            let held = caches.take(&wish, |dir| self.fill(dir, cache, from.as_deref()))?;
-            mounted.held.push((identity, held));
-        }
-        Ok(())
-    }
-
-    fn identity(
-        &self,
-        cache: &CacheMount,
-        step: &Step<'_>,
-        index: usize,
-    ) -> Result<Identity, MountError> {
-        let namespace = self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS");
-        let identity = Identity::new(namespace.map_or("", String::as_str), &cache.id);
-        let from = step.mounts.get(index).cloned().flatten();
-        Ok(match (&from, cache.access) {
-            (Some(_), access) => {
-                let selection = self.select(&all_of(&cache.source), &taking(step, from))?;
-                let base = selection.content.to_string();
-                let identity = Identity { base, ..identity };
-                access.map_or(identity.clone(), |access| identity.and_owned(access))
-            }
-            (None, Some(access)) => identity.and_owned(access),
-            (None, None) => identity,
-        })
-    }
-
-    /// Gives a new cache what it begins with.
-    fn fill(&self, dir: &Path, cache: &CacheMount, from: Option<&Done>) -> Result<(), MountError> {
-        let to = Tree::open(dir)?;
-        let root = Path::new("");
-        if let Some(from) = from {
-            let tree = self.tree_of(from)?;
-            let from = crate::select::From { tree: &tree, visible: None };
-            let op = all_of(&cache.source);
-            let copier =
-                Copier { to: &to, op: &op, owner: None, keep_owners: true, now: self.now() };
-            for one in files::list(&from, &op)? {
-                let meta = one.items[0].meta;
-                if !meta.is_dir() {
-                    return Err(MountError::NotADirectory(cache.source.clone()));
-                }
-                copier.copy(&from, &one)?;
-                to.own(root, (meta.uid, meta.gid))?;
-                to.permit(root, meta.mode)?;
-            }
-        }
-        if let Some(access) = cache.access {
-            to.own(root, (access.uid, access.gid))?;
-            to.permit(root, access.mode)?;
-        }
-        Ok(())
-    }
-}
-
-/// One bind mount.
-struct Bind<'a> {
-    path: &'a str,
-    writable: bool,
-    scratch: &'a Path,
-}
-
-impl Bind<'_> {
-    fn directory(&self, name: &str) -> Result<PathBuf, MountError> {
-        let path = self.scratch.join(name);
-        fs_err::create_dir(&path)?;
-        Ok(path)
-    }
-
-    /// Where to put what is written, to throw it away with the step.
-    fn writable(&self) -> Result<Option<(PathBuf, PathBuf)>, MountError> {
-        match self.writable {
-            true => Ok(Some((self.directory("upper")?, self.directory("work")?))),
-            false => Ok(None),
-        }
-    }
 }
 
 impl Mounted {
@@ -455,14 +287,6 @@ fn literal(path: &str) -> String {
 /// `step`, as if it copied from `source`.
 fn taking<'a>(step: &Step<'a>, source: Option<Arc<Done>>) -> Step<'a> {
     Step { source, mounts: Vec::new(), ..step.clone() }
-}
-
-/// Whether `path` of a tree is a file rather than a directory.
-fn is_file(tree: &Tree, path: &str) -> Result<bool, MountError> {
-    let found = tree.resolve(&relative(path))?;
-    let meta = tree.meta(&found)?;
-    let missing = || SelectError::NotFound { path: path.to_owned() };
-    Ok(!meta.ok_or_else(missing)?.is_dir())
 }
 
 #[cfg(test)]
