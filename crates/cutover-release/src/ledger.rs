@@ -24,7 +24,7 @@ pub use deployments::{Begin, DeploymentRecord, StepRow};
 pub use error::LedgerError;
 pub use releases::ReleaseRecord;
 pub use taints::Taint;
-pub use writer::Writer;
+pub use writer::{KEEP_PLANS, KEEP_STEPS, Writer};
 
 use std::path::Path;
 use std::time::Duration;
@@ -134,8 +134,13 @@ impl Ledger {
     }
 
     /// What the ledger knows, joined with what the machine says: everything a plan needs.
-    pub fn facts(&self, app: &str, observed: Observed) -> Result<Facts, LedgerError> {
+    ///
+    /// The generation is at least that of every switch that was begun: the proxy may have
+    /// acknowledged one that left it no service to remember it by.
+    pub fn facts(&self, app: &str, mut observed: Observed) -> Result<Facts, LedgerError> {
         let known = self.app(app)?;
+        let begun = self.last_generation(app)?;
+        observed.routes.generation = observed.routes.generation.max(begun);
         Ok(Facts {
             app: app.to_owned(),
             observed,

@@ -145,6 +145,18 @@ impl Ledger {
         rows.collect::<Result<_, _>>().map_err(reading())
     }
 
+    /// The highest generation of any switch that was begun.
+    pub(super) fn last_generation(&self, app: &str) -> Result<u64, LedgerError> {
+        let sql = "SELECT max(json_extract(action, '$.generation')) FROM steps
+                   WHERE app = ?1 AND json_extract(action, '$.do') = 'switch'";
+        let last: Option<u64> = self
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([app], |row| row.get(0)))
+            .map_err(LedgerError::read(format!("read the switches of `{app}`")))?;
+        Ok(last.unwrap_or(0))
+    }
+
     pub fn deployment(&self, app: &str, number: u64) -> Result<DeploymentRecord, LedgerError> {
         let sql = format!("SELECT {COLUMNS} FROM deployments WHERE app = ?1 AND number = ?2");
         self.conn
@@ -167,6 +179,9 @@ impl Ledger {
             .optional()
             .map_err(LedgerError::read(what()))?
             .ok_or_else(|| LedgerError::NoDeployment { app: app.to_owned(), number })?;
+        if plan.is_empty() {
+            return Err(LedgerError::NoPlan { app: app.to_owned(), number });
+        }
         let damaged = || LedgerError::damaged(format!("deployment {number} of `{app}`"));
         let plan: Plan = serde_json::from_str(&plan).map_err(damaged())?;
         let reverting =

@@ -50,6 +50,8 @@ pub enum LedgerError {
     NoRelease { app: String, number: u64 },
     #[error("deployment {number} of `{app}` is not in the ledger")]
     NoDeployment { app: String, number: u64 },
+    #[error("the plan of deployment {number} of `{app}` is not kept any more")]
+    NoPlan { app: String, number: u64 },
 }
 
 impl LedgerError {

@@ -10,6 +10,12 @@ use crate::journal::{Entry, Journal, JournalError, Outcome, StepState};
 use crate::plan::Plan;
 use crate::step::{Action, Step, StepId};
 
+/// Deployments of an app whose plans are kept: only the one under way needs its own, the others
+/// are there to look into what went wrong.
+pub const KEEP_PLANS: u64 = 20;
+/// Deployments of an app whose single steps are kept.
+pub const KEEP_STEPS: u64 = 200;
+
 /// Records one deployment's execution.
 #[derive(Debug)]
 pub struct Writer<'l> {
@@ -149,7 +155,19 @@ impl Rows<'_> {
     ) -> Result<(), LedgerError> {
         let sql = "UPDATE deployments SET ended_at = ?3, outcome = ?4
                    WHERE app = ?1 AND number = ?2";
-        self.run(tx, sql, params![self.app, self.deployment, millis(at), text(outcome)?])
+        self.run(tx, sql, params![self.app, self.deployment, millis(at), text(outcome)?])?;
+        self.forget_old(tx)
+    }
+
+    /// Bounds what a deployment leaves for good: its row, with who, why and how it ended. All of them
+    /// but this one have ended, so nobody needs their plans to go on with.
+    fn forget_old(&self, tx: &Transaction<'_>) -> Result<(), LedgerError> {
+        let before = |kept: u64| self.deployment.saturating_sub(kept);
+        let sql = "UPDATE deployments SET plan = ''
+                   WHERE app = ?1 AND number <= ?2 AND plan <> '' AND ended_at IS NOT NULL";
+        self.run(tx, sql, params![self.app, before(KEEP_PLANS)])?;
+        let sql = "DELETE FROM steps WHERE app = ?1 AND deployment <= ?2";
+        self.run(tx, sql, params![self.app, before(KEEP_STEPS)])
     }
 
     fn run(

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cutover_release::facts::{InstanceId, Kind, Observed};
+use cutover_release::facts::{InstanceId, Kind, Observed, Routes};
 use cutover_release::journal::{Entry, Journal, Outcome};
-use cutover_release::ledger::{Begin, LedgerError, Taint};
+use cutover_release::ledger::{Begin, KEEP_PLANS, KEEP_STEPS, LedgerError, Taint};
 use cutover_release::{Action, Ledger, Plan};
 
 use crate::app::services;
@@ -91,6 +91,48 @@ fn a_release_takes_its_number_with_its_deployment() {
     assert_eq!(ledger.release("shop", 1).unwrap(), wanted);
     assert_eq!(ledger.would_seal("shop", services(["web image=v1"])).unwrap().number, 1);
     assert_eq!(ledger.would_seal("shop", services(["web image=v2"])).unwrap().number, 2);
+}
+
+#[test]
+fn a_switch_that_left_the_proxy_nothing_still_counts() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let owner = ledger.take_over("test", NOW).unwrap();
+    let mut down = plan(1, None, None);
+    down.steps[0].action =
+        Action::Switch { generation: 8, release: None, targets: Default::default() };
+    ledger.begin(owner, &begin(&down)).unwrap();
+    let step = &down.steps[0];
+    // acknowledged by the proxy, and the agent died: neither its routes nor the proxy know of it
+    ledger.writer(owner, &down).record(&[Entry::Started { step, at: NOW }]).unwrap();
+    let facts = ledger.facts("shop", Observed::default()).unwrap();
+    assert_eq!(facts.observed.routes.generation, 8, "the next switch is above it");
+    let newer = Routes { generation: 11, ..Routes::default() };
+    let facts = ledger.facts("shop", Observed { routes: newer, ..Default::default() }).unwrap();
+    assert_eq!(facts.observed.routes.generation, 11);
+}
+
+#[test]
+fn plans_and_steps_are_bounded_and_the_history_is_not() {
+    let mut ledger = Ledger::in_memory().unwrap();
+    let owner = ledger.take_over("test", NOW).unwrap();
+    let last = KEEP_STEPS + 5;
+    for number in 1..=last {
+        let plan = plan(number, None, None);
+        ledger.begin(owner, &begin(&plan)).unwrap();
+        let step = &plan.steps[0];
+        let outcome = Outcome::Succeeded { left: Vec::new() };
+        let entries =
+            [Entry::Started { step, at: NOW }, Entry::Ended { at: NOW, outcome: &outcome }];
+        ledger.writer(owner, &plan).record(&entries).unwrap();
+    }
+    assert_eq!(ledger.deployments("shop", usize::MAX).unwrap().len() as u64, last);
+    assert!(ledger.deployment("shop", 1).unwrap().outcome.is_some());
+    let plans = (1..=last).filter(|number| ledger.attempt("shop", *number).is_ok()).count();
+    assert_eq!(plans as u64, KEEP_PLANS);
+    let error = ledger.attempt("shop", 1).unwrap_err().to_string();
+    assert_eq!(error, "the plan of deployment 1 of `shop` is not kept any more");
+    let steps = |number| ledger.steps("shop", number).unwrap().len();
+    assert_eq!((steps(5), steps(6), steps(last)), (0, 1, 1));
 }
 
 #[test]
