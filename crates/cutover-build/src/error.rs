@@ -1,5 +1,7 @@
 //! Why a build failed: always with the file, the line and the instruction.
 
+mod caret;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -74,7 +76,10 @@ pub(crate) fn boxed<E: Error + Send + Sync + 'static>(
 impl BuildError {
     /// The Dockerfile around the failing lines, marked `>>>`, as BuildKit prints it.
     pub fn excerpt(&self) -> Option<String> {
-        self.place().map(Place::excerpt)
+        match self {
+            Self::Dockerfile { place, problem, .. } => Some(place.excerpt_of(problem)),
+            _ => self.place().map(Place::excerpt),
+        }
     }
 
     /// The last lines that a failed RUN step wrote.
@@ -106,15 +111,29 @@ impl BuildError {
 
 impl Place {
     /// Two lines before, the lines themselves, two lines after.
-    pub(crate) fn excerpt(&self) -> String {
+    fn excerpt(&self) -> String {
+        self.excerpt_of("")
+    }
+
+    /// The same, with carets below what `problem` names if it is there.
+    pub(crate) fn excerpt_of(&self, problem: &str) -> String {
+        let mut marked = false;
         let rule = "--------------------\n";
         let first = self.start.saturating_sub(2).max(1);
         let mut out = format!("{self}\n{rule}");
         let lines = self.source.lines().enumerate().skip(first - 1);
         for (index, line) in lines.take(self.end + 2 - (first - 1)) {
             let number = index + 1;
-            let mark = if (self.start..=self.end).contains(&number) { ">>>" } else { "   " };
+            let own = (self.start..=self.end).contains(&number);
+            let mark = if own { ">>>" } else { "   " };
             let _infallible = writeln!(out, "{number:4} | {mark} {line}");
+            if own
+                && !marked
+                && let Some(carets) = caret::under(line, problem)
+            {
+                marked = true;
+                let _infallible = writeln!(out, "     |     {carets}");
+            }
         }
         out + rule
     }

@@ -261,7 +261,7 @@ fn reports_read_well() {
     let found = report(&Case { text: "FROM scratch as b\n", ..NOTHING });
     assert_eq!(
         found.text(),
-        "Check complete, 1 warning has been found!\n\nWARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n`as` is not in the case of its `FROM`\nDockerfile:1\n--------------------\n   1 | >>> FROM scratch as b\n--------------------\n"
+        "Check complete, 1 warning has been found!\n\nWARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/\n`as` is not in the case of its `FROM`\nDockerfile:1\n--------------------\n   1 | >>> FROM scratch as b\n     |                  ^^\n--------------------\n"
     );
     let json = found.json();
     assert_eq!(json["warnings"][0]["ruleName"], "FromAsCasing");
