@@ -3,8 +3,9 @@
 //! Without them the next request of every client opens a connection to the new instance, all in one
 //! moment. The kernel takes them in at once, but an application server that accepts one connection
 //! in each turn of its loop lets the last of them wait for 100 ms and more while it serves the
-//! first. So each worker opens as many as it has open to the targets that go, and the switch waits
-//! for that, but never long: this is a favour, and one that failed costs nothing.
+//! first. So each worker opens as many as it has open to the targets that go, and a few more. The
+//! switch waits for that and a moment more, in which the server can accept them (nothing tells that
+//! it has), but never long: this is a favour, and one that failed costs nothing.
 //!
 //! A server that handles one connection at a time would wait on an idle one. Therefore nothing is
 //! opened where nothing was kept before, what is opened first is used first, and what was not used
@@ -15,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,8 +27,12 @@ use crate::target::Target;
 use crate::upstream;
 use crate::worker::{Command, Worker};
 
-/// The longest that a switch waits for it.
+/// The longest that a connection may take.
 const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the targets get for accepting each connection, and for all of them together.
+const MOMENT: Duration = Duration::from_millis(1);
+const MOMENTS: u32 = 20;
 
 /// The most that one worker opens to one target.
 const MAX: usize = 128;
@@ -49,12 +55,21 @@ impl Wanted {
     /// How many connections one of `workers` opens that has `open` ones to the former targets.
     fn count(&self, open: usize, workers: usize) -> usize {
         let held = self.held.div_ceil(workers.max(1));
-        (open + held).div_ceil(self.among.max(1)).min(MAX)
+        // No two moments are alike: the most that were in use at once may be some more.
+        let spare = open / 8;
+        (open + spare + held).div_ceil(self.among.max(1)).min(MAX)
     }
 }
 
+/// One order to all workers.
+#[derive(Debug)]
+pub(crate) struct Warming {
+    wanted: Vec<Wanted>,
+    opened: AtomicU32,
+}
+
 /// The targets of `after` that are new in a service that has served before.
-fn wanted(before: &Services, after: &Services) -> Arc<[Wanted]> {
+fn wanted(before: &Services, after: &Services) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (key, service) in after {
         let Some(former) = before.get(key) else { continue };
@@ -65,7 +80,7 @@ fn wanted(before: &Services, after: &Services) -> Arc<[Wanted]> {
             wanted.push(Wanted { target, like, among: service.targets.len(), held });
         }
     }
-    wanted.into()
+    wanted
 }
 
 /// The workers, once there are some.
@@ -82,28 +97,36 @@ impl Warmers {
     pub(crate) async fn warm(&self, before: &Services, after: &Services) {
         let wanted = wanted(before, after);
         let Some(workers) = self.0.get().filter(|_| !wanted.is_empty()) else { return };
+        let warming = Arc::new(Warming { wanted, opened: AtomicU32::new(0) });
         let (done, mut all_done) = mpsc::channel(1);
         for worker in workers {
-            let (wanted, done) = (Arc::clone(&wanted), done.clone());
-            worker.send(Command::Warm { wanted, done }).ok();
+            let (warming, done) = (Arc::clone(&warming), done.clone());
+            worker.send(Command::Warm { warming, done }).ok();
         }
         drop(done);
         tokio::time::timeout(PATIENCE, all_done.recv()).await.ok();
+        let opened = warming.opened.load(Ordering::Relaxed);
+        if opened > 1 {
+            tokio::time::sleep(MOMENT * opened.min(MOMENTS)).await;
+        }
     }
 }
 
 impl Worker {
     /// Opens this worker's share.
-    pub(crate) fn warm(self: &Rc<Self>, wanted: &[Wanted], done: &mpsc::Sender<()>) {
+    pub(crate) fn warm(self: &Rc<Self>, warming: &Arc<Warming>, done: &mpsc::Sender<()>) {
         let workers = self.hub.acceptors().len();
-        for one in wanted {
+        for one in &warming.wanted {
             for _ in 0..one.count(self.open_to(&one.like), workers) {
                 let (worker, target) = (Rc::clone(self), Arc::clone(&one.target));
-                let done = done.clone();
+                let (warming, done) = (Arc::clone(warming), done.clone());
                 tokio::task::spawn_local(async move {
-                    let opened = tokio::time::timeout(PATIENCE, open(&worker, &target)).await;
-                    if let Ok(Err(error)) = opened {
-                        tracing::debug!(target = target.id, %error, "cannot connect in advance");
+                    match tokio::time::timeout(PATIENCE, open(&worker, &target)).await {
+                        Ok(Ok(())) => drop(warming.opened.fetch_add(1, Ordering::Relaxed)),
+                        Ok(Err(error)) => {
+                            tracing::debug!(target = target.id, %error, "not connected in advance");
+                        }
+                        Err(_elapsed) => {}
                     }
                     drop(done);
                 });

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use crate::head::RequestIds;
 use crate::registry::Registry;
 use crate::upstream::Pool;
-use crate::warm::Wanted;
+use crate::warm::Warming;
 use accept::Acceptor;
 use duck::Duck;
 
@@ -92,7 +92,7 @@ pub(crate) enum Command {
     /// A connection that a busier worker accepted.
     Adopt(TcpStream, SocketAddr),
     /// Open connections to targets of the next switch; `done` is dropped when they are there.
-    Warm { wanted: Arc<[Wanted]>, done: mpsc::Sender<()> },
+    Warm { warming: Arc<Warming>, done: mpsc::Sender<()> },
     /// Cut everything in flight on these targets.
     Cut(Arc<BTreeSet<u64>>),
     /// Stop accepting; end when everything has. `quiet` is dropped when no new request can start.
@@ -193,7 +193,7 @@ impl Worker {
                 Err(error) => tracing::error!(%error, "cannot serve on a listening socket"),
             },
             Command::Adopt(stream, peer) => self.adopt(stream, peer),
-            Command::Warm { wanted, done } => self.warm(&wanted, &done),
+            Command::Warm { warming, done } => self.warm(&warming, &done),
             Command::Cut(targets) => self.cut(&targets),
             Command::LameDuck { idle_grace, deadline, quiet } if duck.is_none() => {
                 self.lame.set(true);
