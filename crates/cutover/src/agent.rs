@@ -9,6 +9,7 @@ mod conversation;
 mod deploy;
 pub(crate) mod instance;
 pub(crate) mod ledger;
+pub(crate) mod log;
 pub(crate) mod machine;
 mod names;
 pub(crate) mod protocol;
@@ -42,8 +43,8 @@ pub(crate) fn run(paths: &Paths) -> Outcome {
     // Whoever started it may have had files and pipes open; holding them would keep, say, a
     // reader of a pipe waiting for ever.
     cutover_runtime::sys::process::close_from(3)?;
-    log_to_stderr();
     fs::create_dir_all(&paths.root)?;
+    log::init(&paths.agent_log());
     let _lock = lock(paths)?;
     let machine = Arc::new(Machine::open(paths)?);
     let ledger = ledger::SharedLedger::take_over(paths)?;
@@ -78,23 +79,6 @@ fn lock(paths: &Paths) -> Outcome<fs::File> {
                 .hint("end it with `cutover agent --stop`"))
         }
     }
-}
-
-/// Logs of agent and proxy: lines on stderr, which their starter sends to a file.
-#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
-pub(crate) fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = std::env::var("CUTOVER_LOG").unwrap_or_else(|_unset| "info".to_owned());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_wrong| EnvFilter::new("info"));
-    // a second call (tests) changes nothing
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .with_target(false)
-            .try_init(),
-    );
 }
 
 pub(crate) fn proxy_options(paths: &Paths, listen: Vec<SocketAddr>) -> ProxyOptions {

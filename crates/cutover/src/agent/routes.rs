@@ -5,7 +5,7 @@
 //! proxy's acknowledgement; a crash in between is mended when the deployment's switch, which is
 //! idempotent, is performed again.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cutover_release::facts::Routes;
@@ -43,16 +43,8 @@ pub(crate) fn load(root: &Path, app: &str) -> io::Result<Routes> {
 }
 
 pub(crate) fn save(root: &Path, app: &str, routes: &Routes) -> io::Result<()> {
-    let path = path(root, app);
-    let dir = path.parent().expect("the path was made with a parent");
-    fs::create_dir_all(dir)?;
-    let temp = path.with_extension("json.tmp");
     let document = Document { version: VERSION, routes: routes.clone() };
-    let mut file = fs::File::create(&temp)?;
-    file.write_all(&serde_json::to_vec(&document)?)?;
-    file.sync_all()?;
-    fs::rename(&temp, &path)?;
-    fs::File::open(dir)?.sync_all()
+    crate::durable::replace(&path(root, app), &serde_json::to_vec(&document)?)
 }
 
 /// Every app that ever switched.

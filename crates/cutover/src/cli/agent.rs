@@ -78,7 +78,7 @@ pub(super) struct Proxy {
 
 impl Proxy {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
-        agent::log_to_stderr();
+        agent::log::init(&ctx.paths.proxy_log());
         let options = agent::proxy_options(&ctx.paths, self.listen);
         cutover_proxy::run(options).or_fail(Kind::Internal, "run the proxy")
     }
