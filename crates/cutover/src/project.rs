@@ -16,7 +16,7 @@ use fs_err as fs;
 use crate::cli::{Ctx, build};
 use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::pull;
-use crate::secrets::{self, Secrets};
+use crate::secrets::{self, Pin, Secrets};
 
 /// Where the project is.
 #[derive(Debug, Default, Args)]
@@ -184,15 +184,17 @@ fn read(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// Builds or finds the image of every service, keeps its secrets, and pins both.
+/// Builds or finds the image of every service, keeps its secrets, and pins both. The pin is to be
+/// held until a release that names the secrets is in the ledger.
 pub(crate) fn seal(
     ctx: &Ctx,
     project: &Project,
     choice: BuildChoice,
-) -> Outcome<BTreeMap<String, SealedService>> {
+) -> Outcome<(BTreeMap<String, SealedService>, Pin)> {
     let store = ctx.store()?;
     let kept = Secrets::open(&ctx.paths.secrets())
         .or_fail(Kind::Internal, "open the directory of secrets")?;
+    let pin = kept.pin().or_fail(Kind::Internal, "lock the directory of secrets")?;
     // every missing file is named before the first image is built
     let mut versions = BTreeMap::new();
     for service in project.services.values() {
@@ -218,7 +220,7 @@ pub(crate) fn seal(
         one.config_versions = configs;
         sealed.insert(key, one);
     }
-    Ok(sealed)
+    Ok((sealed, pin))
 }
 
 type Versions = BTreeMap<String, Digest>;

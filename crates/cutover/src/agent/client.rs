@@ -13,6 +13,7 @@ use super::protocol::{Envelope, Event, LINE_LIMIT, Request, Summary, VERSION};
 use crate::cli::Ctx;
 use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::paths::Paths;
+use crate::secrets::Pin;
 
 /// How long a freshly started agent may take to answer.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -31,12 +32,22 @@ pub(crate) struct Show {
 /// Sends `request` and shows what the agent says until it is done. If the agent is restarted
 /// meanwhile, the deployment goes on there, and so does this.
 pub(crate) fn follow(ctx: &Ctx, request: &Request, show: Show) -> Outcome {
+    follow_with(ctx, request, show, None)
+}
+
+/// The same; `pin` is let go of once the ledger names what it holds.
+pub(crate) fn follow_with(
+    ctx: &Ctx,
+    request: &Request,
+    show: Show,
+    mut pin: Option<Pin>,
+) -> Outcome {
     let mut stream = connect_or_start(&ctx.paths)?;
     send(&mut stream, request)?;
     let mut attach = attach_request(request);
     let mut told = false;
     loop {
-        match listen(ctx, stream, show)? {
+        match listen(ctx, stream, show, &mut pin)? {
             Some(ending) => return ending,
             None => {
                 let Some(request) = attach.take() else {
@@ -83,7 +94,12 @@ fn attach_request(request: &Request) -> Option<Request> {
 }
 
 /// Shows events until the last one; `None` when the agent went away before it.
-fn listen(ctx: &Ctx, stream: UnixStream, show: Show) -> Outcome<Option<Outcome>> {
+fn listen(
+    ctx: &Ctx,
+    stream: UnixStream,
+    show: Show,
+    pin: &mut Option<Pin>,
+) -> Outcome<Option<Outcome>> {
     let mut reader = BufReader::new(stream);
     while let Some(event) = next_event(&mut reader)? {
         match event {
@@ -91,6 +107,7 @@ fn listen(ctx: &Ctx, stream: UnixStream, show: Show) -> Outcome<Option<Outcome>>
             Event::Say { line } if show.json => drop(line),
             Event::Say { line } => ctx.ui.say(line),
             Event::Started { deployment, release } => {
+                drop(pin.take());
                 if show.detach {
                     let release =
                         release.map_or(String::new(), |number| format!(" of release {number}"));

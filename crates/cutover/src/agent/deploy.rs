@@ -97,6 +97,18 @@ pub(crate) fn run(
         }
     };
     conversation.say(event);
+    collect_secrets(shared);
+}
+
+/// Removes versions of secrets that no kept release names any more.
+pub(crate) fn collect_secrets(shared: &Shared) {
+    let machine = &shared.machine;
+    let collected = machine.secrets.collect(|| super::ledger::secret_versions(&machine.paths));
+    match collected {
+        Ok(None | Some(0)) => {}
+        Ok(Some(count)) => info!(count, "removed old versions of secrets"),
+        Err(failure) => error!("cannot remove old versions of secrets: {failure}"),
+    }
 }
 
 fn begin(

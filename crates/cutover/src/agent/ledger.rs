@@ -1,8 +1,10 @@
 //! The agent's hold on the ledger: one writer a machine, many readers.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cutover_core::Digest;
 use cutover_release::facts::InstanceId;
 use cutover_release::ledger::{Ledger, Owner, Taint};
 
@@ -22,6 +24,22 @@ pub(crate) fn open_existing(paths: &Paths) -> Outcome<Option<Ledger>> {
         false => Ok(None),
         true => Ok(Some(Ledger::open(&path).or_fail(Kind::Internal, "open the ledger")?)),
     }
+}
+
+/// The versions of secrets and configs that a kept release names: every app's serving release, its
+/// standby and the one that is being deployed are among those.
+pub(crate) fn secret_versions(paths: &Paths) -> Outcome<BTreeSet<Digest>> {
+    let mut versions = BTreeSet::new();
+    let Some(ledger) = open_existing(paths)? else { return Ok(versions) };
+    for app in ledger.apps()? {
+        for release in ledger.releases(&app.name)?.into_values() {
+            for sealed in release.services.into_values() {
+                versions.extend(sealed.secret_versions.into_values());
+                versions.extend(sealed.config_versions.into_values());
+            }
+        }
+    }
+    Ok(versions)
 }
 
 /// The ledger as the agent has it: it alone may write.

@@ -26,6 +26,7 @@ pub(crate) fn recover(shared: &Shared) {
     }
     free_addresses(shared);
     revive(shared);
+    super::deploy::collect_secrets(shared);
 }
 
 /// Sets right containers whose shim is gone, and starts again those whose policy says so.

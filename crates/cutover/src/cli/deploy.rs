@@ -41,7 +41,7 @@ impl Deploy {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let project = project::load(ctx, &self.project)?;
         let choice = project::BuildChoice { build: !self.no_build, no_cache: self.no_cache };
-        let sealed = project::seal(ctx, &project, choice)?;
+        let (sealed, pin) = project::seal(ctx, &project, choice)?;
         let request = match self.plan {
             true => Request::Plan { app: project.name.clone(), services: sealed },
             false => Request::Deploy {
@@ -51,7 +51,7 @@ impl Deploy {
                 wait: !self.no_wait,
             },
         };
-        client::follow(ctx, &request, self.show(self.detach))
+        client::follow_with(ctx, &request, self.show(self.detach), Some(pin))
     }
 
     fn show(&self, detach: bool) -> client::Show {
