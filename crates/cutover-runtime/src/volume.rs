@@ -70,7 +70,7 @@ impl Volumes {
         let dir = self.dir(&volume.name);
         fs::create_dir_all(dir.join("_data"))?;
         // Last: a volume without it is one that was being made, and is made again.
-        files::write(&dir.join("meta.json"), volume)?;
+        files::write_synced(&dir.join("meta.json"), volume)?;
         Ok(volume.clone())
     }
 
@@ -80,6 +80,10 @@ impl Volumes {
         check_name(name).map_err(|_not_a_name| missing())?;
         match files::read(&self.dir(name).join("meta.json"), VOLUME_VERSION) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+            // its data is there: only who made it and when was lost with the machine's power
+            Err(Error::Damaged { path, .. }) if files::is_blank(&path) => {
+                Ok(Volume::named(name, Timestamp::UNIX_EPOCH))
+            }
             found => found,
         }
     }

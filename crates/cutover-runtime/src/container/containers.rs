@@ -81,7 +81,8 @@ impl Containers {
     }
 
     /// All of them, newest first; sets right as [`Containers::get`] does. One that cannot be read
-    /// is an error that names its file.
+    /// is an error that names its file, but for one that a power loss left blank: it is passed over
+    /// here and removed by [`Containers::recover`].
     pub fn list(&self) -> Result<Vec<Summary>> {
         super::spawn::reap();
         let mut all = Vec::new();
@@ -90,6 +91,9 @@ impl Containers {
                 Ok(summary) => all.push(summary),
                 // Removed while we looked.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(Error::Damaged { path, .. }) if files::is_blank(&path) => {
+                    tracing::warn!(path = %path.display(), "lost with the machine's power");
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -194,7 +198,10 @@ impl Containers {
         let aside = self.places.containers().join(format!(".creating-{}", config.id));
         fs::create_dir(&aside)?;
         let made = (|| {
-            files::write(&aside.join("config.json"), config)?;
+            match config.auto_remove {
+                true => files::write(&aside.join("config.json"), config)?,
+                false => files::write_synced(&aside.join("config.json"), config)?,
+            }
             files::write_state(&aside.join("state.json"), &State::created())?;
             fs::write(aside.join("lock"), "")?;
             fs::rename(&aside, self.places.container(&config.id).dir)
@@ -252,7 +259,10 @@ impl Containers {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if !name.starts_with(REMOVING) && !name.starts_with(".creating-") {
+            let is_lost = || {
+                name.parse::<Id>().is_ok() && files::is_blank(&entry.path().join("config.json"))
+            };
+            if !name.starts_with(REMOVING) && !name.starts_with(".creating-") && !is_lost() {
                 continue;
             }
             if let Ok(config) = files::read_config(&entry.path().join("config.json")) {

@@ -1,9 +1,14 @@
 //! Reading and writing `config.json` and `state.json`.
 //!
-//! Written aside and renamed, so that a reader sees the old or the new one, whole. Not synced to
-//! the disk: after a crash of the machine a container is made anew, not continued.
+//! Written aside and renamed, so that a reader sees the old or the new one, whole. What a power
+//! loss may leave is decided by cost:
+//!
+//! - `config.json` is written once and says all there is to know: it is synced, but for a container
+//!   that is removed when it ends, which would not outlive the loss anyway;
+//! - `state.json` is written at every step of a life and is not synced. One that comes back blank
+//!   says that the container was interrupted, no more and no less.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use fs_err as fs;
@@ -20,7 +25,15 @@ pub(crate) fn read_config(path: &Path) -> Result<ContainerConfig> {
 }
 
 pub(crate) fn read_state(path: &Path) -> Result<State> {
-    read(path, STATE_VERSION)
+    match read(path, STATE_VERSION) {
+        Err(Error::Damaged { .. }) if is_blank(path) => Ok(State::lost()),
+        found => found,
+    }
+}
+
+/// Whether a power loss took the contents: nothing is left of them, or zeros.
+pub(crate) fn is_blank(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0))
 }
 
 pub(crate) fn write_state(path: &Path, state: &State) -> io::Result<()> {
@@ -33,6 +46,20 @@ pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let aside = path.with_extension("new");
     fs::write(&aside, bytes)?;
     fs::rename(aside, path)
+}
+
+/// Writes `value` as JSON to `path` so that a power loss does not take it.
+pub(crate) fn write_synced<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let bytes = serde_json::to_vec(value)?;
+    let aside = path.with_extension("new");
+    let mut file = fs::File::create(&aside)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(aside, path)?;
+    match path.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Reads JSON that says its version; refuses one that is newer than `known`.
@@ -90,7 +117,29 @@ mod tests {
         check(&state.replace("\"version\":1", "\"version\":2"), "newer: 2 > 1");
         check(r#"{"version":9,"status":"hibernating"}"#, "newer: 9 > 1");
         check(r#"{"version":1,"status":"hibernating"}"#, "damaged");
-        check("", "damaged");
+        check(r#"{"version":1,"#, "damaged");
+        // what a power loss leaves
+        check("", "exited");
+        check("\0\0\0\0", "exited");
+    }
+
+    #[test]
+    fn a_lost_state_is_that_of_an_interrupted_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        fs::write(&path, "").unwrap();
+        let state = read_state(&path).unwrap();
+        assert!(state.interrupted && !state.stopped_by_user && state.boot_id.is_empty());
+        assert!(state.status.can_start() && state.status.can_remove());
+    }
+
+    #[test]
+    fn what_is_synced_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        write_synced(&path, &State::created()).unwrap();
+        assert_eq!(read_state(&path).unwrap(), State::created());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

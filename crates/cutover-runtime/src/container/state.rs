@@ -61,6 +61,12 @@ impl State {
         }
     }
 
+    /// One whose state did not survive a power loss: it ran, or may have, and was interrupted.
+    pub fn lost() -> Self {
+        let error = Some("its state was lost with the machine's power".to_owned());
+        Self { status: Status::Exited, interrupted: true, error, ..Self::created() }
+    }
+
     /// The exit code of the last run; 0 for one that never ran, as docker shows it.
     pub fn exit_code(&self) -> i32 {
         self.exit.map_or(0, |exit| exit.code)

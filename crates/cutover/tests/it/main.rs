@@ -16,5 +16,6 @@ mod errors;
 mod harness;
 mod images;
 mod kill;
+mod leftovers;
 mod map;
 mod run;
