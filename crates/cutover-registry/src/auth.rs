@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::options::Basic;
+use crate::credential::Basic;
 
 /// One way of authenticating that a server offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,17 +83,29 @@ fn parameter_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// The address to ask for a token at.
+/// The address to ask for a token at. `scope` may be several, with spaces between.
 pub(crate) fn token_address(realm: &str, service: Option<&str>, scope: &str) -> String {
     let mut address = realm.to_owned();
     let mut separator = if realm.contains('?') { '&' } else { '?' };
-    for (key, value) in [("service", service), ("scope", Some(scope))] {
-        if let Some(value) = value {
-            let _infallible = write!(address, "{separator}{key}={}", percent_encode(value));
-            separator = '&';
-        }
+    let scopes = scope.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
+    for (key, value) in service.map(|service| ("service", service)).into_iter().chain(scopes) {
+        let _infallible = write!(address, "{separator}{key}={}", percent_encode(value));
+        separator = '&';
     }
     address
+}
+
+/// The form by which an identity token becomes an access token (OAuth2, RFC 6749, 6).
+pub(crate) fn refresh_form(service: Option<&str>, scope: &str, token: &str) -> String {
+    let fields = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "cutover"),
+        ("service", service.unwrap_or_default()),
+        ("scope", scope),
+        ("refresh_token", token),
+    ];
+    let fields: Vec<_> = fields.iter().map(|(k, v)| format!("{k}={}", percent_encode(v))).collect();
+    fields.join("&")
 }
 
 /// A token server's answer; `access_token` is OAuth2's name for the same thing.
@@ -132,6 +144,29 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
         }
     }
     out
+}
+
+/// The reverse of [`base64`]; padding may be missing.
+pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0u32, 0);
+    for byte in text.trim().trim_end_matches('=').bytes() {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count).to_be_bytes()[3]);
+        }
+    }
+    Some(out)
 }
 
 pub(crate) fn percent_encode(text: &str) -> String {
@@ -186,6 +221,8 @@ mod tests {
             "https://a/t?service=the%20reg&scope=repository:a/b:pull"
         );
         assert_eq!(token_address("https://a/t?x=1", None, "s&c"), "https://a/t?x=1&scope=s%26c");
+        assert_eq!(token_address("https://a/t", None, "a b"), "https://a/t?scope=a&scope=b");
+        assert_eq!(token_address("https://a/t", None, ""), "https://a/t");
     }
 
     #[test]
@@ -203,6 +240,8 @@ mod tests {
             [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
         {
             assert_eq!(base64(plain.as_bytes()), coded);
+            assert_eq!(base64_decode(coded).unwrap(), plain.as_bytes());
+            assert_eq!(base64_decode(coded.trim_end_matches('=')).unwrap(), plain.as_bytes());
         }
     }
 }

@@ -10,8 +10,8 @@ use hyper::StatusCode;
 use crate::error::Cause;
 use crate::http::{Ask, Client, Response};
 use crate::progress::Event;
-use crate::pull::Events;
 use crate::retry::Retries;
+use crate::session::Events;
 
 /// How many bytes come between two reports.
 const REPORT: u64 = 256 << 10;
@@ -90,8 +90,8 @@ impl<'a> Download<'a> {
         }
         let digest = &self.blob.digest;
         let path = format!("/v2/{}/blobs/{digest}", client.repository);
-        let ask = Ask { path, what: what(digest), accept: None, from: self.done() };
-        let mut response = client.get(&ask).await?;
+        let ask = Ask::get(path, what(digest)).from(self.done());
+        let mut response = client.ask(&ask).await?;
         if !continues(&response, self.done()) {
             self.writer = self.store.blobs().writer_with(digest.algorithm())?;
         }

@@ -1,10 +1,12 @@
-//! [`PullError`]: why an image could not be pulled, and what to do about it.
+//! [`PullError`] and [`PushError`]: why an image could not be moved, and what to do about it.
 
 use std::io;
 use std::time::Duration;
 
 use cutover_core::{Digest, Reference};
-use cutover_store::{BlobError, ImageError, IoError, LoadError};
+use cutover_store::{BlobError, ImageError, IoError, LoadError, SnapshotError};
+
+use crate::keychain::KeychainError;
 
 /// A pull that failed. The source is the [`Cause`]; [`PullError::hint`] says what helps.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,37 @@ pub struct PullError {
     pub reference: Reference,
     #[source]
     pub cause: Box<Cause>,
+}
+
+/// A push that failed. The source is the [`Cause`]; [`PushError::hint`] says what helps.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot push `{reference}` to registry `{}`", reference.registry())]
+pub struct PushError {
+    pub reference: Reference,
+    #[source]
+    pub cause: Box<Cause>,
+}
+
+/// A list of tags that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list the tags of `{}`", reference.familiar_name())]
+pub struct ListError {
+    pub reference: Reference,
+    #[source]
+    pub cause: Box<Cause>,
+}
+
+/// Credentials that are not good, or could not be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    #[error("`{registry}` does not accept these credentials: {message}")]
+    Refused { registry: String, message: String },
+    #[error("cannot log in to `{registry}`")]
+    Cause {
+        registry: String,
+        #[source]
+        cause: Box<Cause>,
+    },
 }
 
 /// What went wrong.
@@ -36,6 +69,8 @@ pub enum Cause {
     NotFound { repository: String, what: String, message: String },
     #[error("`{host}` limits how often it is asked{}", after_colon(message))]
     RateLimited { host: String, message: String, retry_after: Option<Duration> },
+    #[error("`{host}` is not available{}", after_colon(message))]
+    Unavailable { host: String, message: String, retry_after: Option<Duration> },
     #[error("`{host}` answered {status} for {what}{}", after_colon(message))]
     Status { host: String, what: String, status: u16, message: String },
     #[error("`{host}` does not answer as a registry: {message}")]
@@ -58,6 +93,14 @@ pub enum Cause {
     Image(#[source] LoadError),
     #[error("cannot keep it in the store")]
     Store(#[source] ImageError),
+    #[error(transparent)]
+    Keychain(Box<KeychainError>),
+    #[error("cannot read {what}")]
+    Layer { what: String, source: Box<SnapshotError> },
+    #[error("{what} names {missing}, which is not in the store")]
+    Incomplete { what: String, missing: String },
+    #[error("cannot write what came")]
+    Write(#[source] io::Error),
     #[error("cannot start the network runtime")]
     Runtime(#[source] io::Error),
 }
@@ -69,38 +112,68 @@ fn after_colon(message: &str) -> String {
 impl PullError {
     /// The next step for the user, when there is one.
     pub fn hint(&self) -> Option<String> {
-        let name = self.reference.familiar_name();
-        Some(match &*self.cause {
-            Cause::Connect { host, .. } | Cause::Timeout { host, .. } => {
-                format!("check that `{host}` is right and can be reached from this machine")
+        self.cause.hint(&self.reference, "pull")
+    }
+}
+
+impl ListError {
+    /// The next step for the user, when there is one.
+    pub fn hint(&self) -> Option<String> {
+        self.cause.hint(&self.reference, "pull")
+    }
+}
+
+impl PushError {
+    /// The next step for the user, when there is one.
+    pub fn hint(&self) -> Option<String> {
+        match &*self.cause {
+            // a registry that takes no push of ours may well not know the repository either
+            Cause::NotFound { .. } => {
+                Some("check that the registry takes pushes and the repository exists".to_owned())
             }
-            Cause::Tls { .. } => {
-                "give the registry's certificate authority, or plain HTTP if that is what it speaks"
-                    .to_owned()
-            }
-            Cause::Proxy { .. } => "check the proxy settings".to_owned(),
-            Cause::Denied { anonymous: true, .. } => {
-                format!("check that `{name}` is spelt right; if it is private, give credentials")
-            }
-            Cause::Denied { .. } => format!("these credentials may not pull `{name}`"),
-            Cause::NotFound { .. } => format!("check the name and tag of `{}`", self.reference),
-            Cause::RateLimited { retry_after: Some(wait), .. } => {
-                format!("try again in {}", cutover_core::units::format_duration(*wait))
-            }
-            Cause::RateLimited { .. } => {
-                "try again later, or give credentials: many registries limit anonymous pulls"
-                    .to_owned()
-            }
-            Cause::NotARegistry { host, .. } => {
-                format!("`{host}` is taken for a registry because of the `.` or `:` in it")
-            }
-            Cause::NoPlatform { .. } => "build it for this platform, or choose another".to_owned(),
-            _ => return None,
-        })
+            cause => cause.hint(&self.reference, "push"),
+        }
     }
 }
 
 impl Cause {
+    fn hint(&self, reference: &Reference, action: &str) -> Option<String> {
+        let name = reference.familiar_name();
+        Some(match self {
+            Self::Connect { host, .. } | Self::Timeout { host, .. } => {
+                format!("check that `{host}` is right and can be reached from this machine")
+            }
+            Self::Tls { .. } => {
+                "give the registry's certificate authority, or plain HTTP if that is what it speaks"
+                    .to_owned()
+            }
+            Self::Proxy { .. } => "check the proxy settings".to_owned(),
+            Self::Denied { anonymous: true, .. } => {
+                let registry = reference.registry();
+                format!(
+                    "check that `{name}` is spelt right; if it needs credentials, see `cutover login {registry}`"
+                )
+            }
+            Self::Denied { .. } => format!("these credentials may not {action} `{name}`"),
+            Self::NotFound { .. } => format!("check the name and tag of `{reference}`"),
+            Self::RateLimited { retry_after: Some(wait), .. } => {
+                format!("try again in {}", cutover_core::units::format_duration(*wait))
+            }
+            Self::RateLimited { .. } => {
+                "try again later, or give credentials: many registries limit anonymous pulls"
+                    .to_owned()
+            }
+            Self::NotARegistry { host, .. } => {
+                format!("`{host}` is taken for a registry because of the `.` or `:` in it")
+            }
+            Self::Unavailable { retry_after: Some(wait), .. } => {
+                format!("try again in {}", cutover_core::units::format_duration(*wait))
+            }
+            Self::NoPlatform { .. } => "build it for this platform, or choose another".to_owned(),
+            _ => return None,
+        })
+    }
+
     /// Whether the same request may well succeed a moment later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
@@ -112,7 +185,7 @@ impl Cause {
                     | io::ErrorKind::ConnectionAborted
                     | io::ErrorKind::TimedOut
             ),
-            Self::RateLimited { retry_after, .. } => {
+            Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 retry_after.is_none_or(|wait| wait <= crate::retry::MAX_WAIT)
             }
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),

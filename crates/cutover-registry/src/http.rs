@@ -1,12 +1,23 @@
 //! A small HTTP/1.1 client: connections kept and reused, redirects, authentication, proxies.
 //!
-//! One [`Client`] serves one pull from one registry. It knows how to prove who we are and where
+//! One [`Client`] serves one operation with one repository. It knows how to prove who we are and where
 //! not to: a header with credentials is sent to the registry's own origin only.
 
 mod address;
+mod ask;
+mod body;
 mod client;
 mod connect;
+mod download;
+mod pool;
 mod proxy;
+mod response;
+mod tokens;
+mod unchecked;
 
 pub(crate) use address::Address;
-pub(crate) use client::{Ask, Client, Response};
+pub(crate) use ask::{Ask, Payload, Target};
+pub(crate) use body::Sent;
+pub(crate) use client::Client;
+pub(crate) use download::Download;
+pub(crate) use response::Response;

@@ -1,4 +1,4 @@
-//! OCI distribution client: [`pull`] an image from a registry into the store.
+//! OCI distribution client: [`pull`] an image from a registry into the store, [`push`] one there.
 //!
 //! The crate speaks HTTP itself (hyper, rustls) and hides its async runtime: the front is
 //! synchronous, one call per operation, and a call leaves no thread or connection behind. Bytes go
@@ -11,15 +11,28 @@
 
 mod auth;
 mod blob;
+mod credential;
 mod error;
+mod fetch;
+mod hosts;
 mod http;
+mod keychain;
 mod manifest;
 mod options;
 mod progress;
 mod pull;
+mod push;
 mod retry;
+mod session;
+mod tags;
 
-pub use error::{Cause, PullError};
-pub use options::{Basic, Limits, Options, Proxies};
+pub use credential::{Basic, Credential};
+pub use error::{Cause, ListError, LoginError, PullError, PushError};
+pub use fetch::{Fetch, Fetched, fetch};
+pub use hosts::{Hosts, HostsError};
+pub use keychain::{HelperError, Keychain, KeychainError, Saved};
+pub use options::{Identity, Limits, Options, Proxies, Tls};
 pub use progress::{Event, Progress, Silent};
 pub use pull::pull;
+pub use push::{Pushed, push, push_all};
+pub use tags::{log_in, tags};

@@ -8,11 +8,11 @@ use cutover_store::{LoadError, MAX_DOCUMENT, Store};
 use crate::error::Cause;
 use crate::http::{Ask, Client};
 use crate::progress::Event;
-use crate::pull::{Events, retrying};
+use crate::session::{Events, retrying};
 
 /// Deepest nesting of indexes.
 const MAX_NESTING: usize = 4;
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
@@ -71,8 +71,7 @@ async fn fetch(
 ) -> Result<(Vec<u8>, String), Cause> {
     let what = format!("manifest `{name}`");
     let path = format!("/v2/{}/manifests/{name}", client.repository);
-    let response =
-        client.get(&Ask { path, what: what.clone(), accept: Some(ACCEPT), from: 0 }).await?;
+    let response = client.ask(&Ask::get(path, what.clone()).accept(ACCEPT)).await?;
     let kind = response.header("content-type").unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
     // without a digest to hold it against, the registry's own statement is better than nothing

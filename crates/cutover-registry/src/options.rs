@@ -1,31 +1,54 @@
-//! [`Options`]: everything about a pull that the reference does not say.
+//! [`Options`]: everything about a transfer that the reference does not say.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::oci::Platform;
+use cutover_store::LayerForm;
 
-/// How to pull. Nothing here is read from the environment: the caller hands on what it wants.
+use crate::credential::Credential;
+use crate::hosts::Hosts;
+
+/// How to push and pull. Nothing here is read from the environment: the caller hands on what it wants.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Speak plain HTTP. Registries on this machine (`localhost`, `127.0.0.0/8`, `[::1]`) are
     /// spoken to that way anyway, as docker does.
     pub plain_http: bool,
-    /// Certificates (DER) of authorities to trust besides the machine's.
-    pub ca: Vec<Vec<u8>>,
-    /// Which image of an index to take.
+    pub tls: Tls,
+    /// Which image of an index to pull.
     pub platform: Platform,
-    /// `None`: anonymous.
-    pub auth: Option<Basic>,
+    /// `None`: what `hosts` has.
+    pub auth: Option<Credential>,
+    /// What this machine knows about registries.
+    pub hosts: Arc<Hosts>,
+    /// How uncompressed layers are pushed; `None`: zstd, and gzip in docker's own manifests, which
+    /// know nothing else.
+    pub form: Option<LayerForm>,
+    /// Push blobs in pieces of so many bytes; `None`: in one, and in pieces where that is refused.
+    pub chunk: Option<u64>,
     pub proxies: Proxies,
     pub limits: Limits,
 }
 
-/// A user name and password (or access token) for one registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Basic {
-    pub username: String,
-    pub password: String,
+/// Whom to trust, and who we are to those who want to know by TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Certificates (DER) of authorities to trust besides the machine's.
+    pub ca: Vec<Vec<u8>>,
+    pub identity: Option<Identity>,
+    /// Trust anyone.
+    pub unchecked: bool,
+}
+
+/// A client's certificate.
+#[derive(Clone)]
+pub struct Identity {
+    /// DER, its own certificate first.
+    pub chain: Vec<Vec<u8>>,
+    /// DER.
+    pub key: Vec<u8>,
 }
 
 /// HTTP proxies, as the usual environment variables give them.
@@ -43,7 +66,7 @@ pub struct Proxies {
 /// Times and numbers that keep a pull from hanging or overloading anything.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Layers downloaded at a time.
+    /// Blobs that travel at a time.
     pub parallel: usize,
     /// To connect, including TLS.
     pub connect: Duration,
@@ -60,9 +83,12 @@ impl Options {
     pub fn new(platform: Platform) -> Self {
         Self {
             plain_http: false,
-            ca: Vec::new(),
+            tls: Tls::default(),
             platform,
             auth: None,
+            hosts: Arc::default(),
+            form: None,
+            chunk: None,
             proxies: Proxies::default(),
             limits: Limits::default(),
         }
@@ -81,8 +107,8 @@ impl Default for Limits {
     }
 }
 
-impl fmt::Debug for Basic {
+impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Basic").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Identity").finish_non_exhaustive()
     }
 }

@@ -26,13 +26,21 @@ impl Retries {
         self.failed = 0;
     }
 
+    /// The shortest pause, or `None` after too many attempts.
+    pub(crate) fn soon(&mut self) -> Option<Duration> {
+        self.failed += 1;
+        (self.failed < self.limits.attempts).then_some(self.limits.backoff)
+    }
+
     /// The pause before the next attempt, or `None`: give up with `cause`.
     pub(crate) fn after(&mut self, cause: &Cause) -> Option<Duration> {
         self.failed += 1;
         if !cause.is_transient() || self.failed >= self.limits.attempts {
             return None;
         }
-        if let Cause::RateLimited { retry_after: Some(wait), .. } = cause {
+        if let Cause::RateLimited { retry_after: Some(wait), .. }
+        | Cause::Unavailable { retry_after: Some(wait), .. } = cause
+        {
             return Some(*wait);
         }
         let doubled = 1u32.checked_shl(self.failed - 1).unwrap_or(u32::MAX);

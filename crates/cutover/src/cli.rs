@@ -19,16 +19,20 @@ mod exec;
 mod gc;
 mod groups;
 mod history;
+mod image;
 mod images;
 mod import;
 mod inspect;
 mod load;
 mod loadgen;
+mod login;
+mod logout;
 mod logs;
 mod network;
 pub(crate) mod options;
 mod ps;
 mod pull;
+mod push;
 mod releases;
 mod reset;
 mod rmi;
@@ -71,6 +75,7 @@ enum Command {
     Build(build::Build),
     Images(images::Images),
     Pull(pull::Pull),
+    Push(push::Push),
     Tag(tag::Tag),
     Rmi(rmi::Rmi),
     History(history::History),
@@ -78,6 +83,9 @@ enum Command {
     Save(save::Save),
     Load(load::Load),
     Import(import::Import),
+    SearchTags(image::SearchTags),
+    Login(login::Login),
+    Logout(logout::Logout),
     // Containers
     Run(Box<run::Run>),
     Ps(ps::Ps),
@@ -175,6 +183,7 @@ impl Command {
             Self::Build(command) => done(command.run(ctx)),
             Self::Images(command) => done(command.run(ctx)),
             Self::Pull(command) => done(command.run(ctx)),
+            Self::Push(command) => done(command.run(ctx)),
             Self::Tag(command) => done(command.run(ctx)),
             Self::Rmi(command) => done(command.run(ctx)),
             Self::History(command) => done(command.run(ctx)),
@@ -182,6 +191,9 @@ impl Command {
             Self::Save(command) => done(command.run(ctx)),
             Self::Load(command) => done(command.run(ctx)),
             Self::Import(command) => done(command.run(ctx)),
+            Self::SearchTags(command) => done(command.run(ctx)),
+            Self::Login(command) => done(command.run(ctx)),
+            Self::Logout(command) => done(command.run(ctx)),
             Self::Run(command) => command.run(ctx),
             Self::Ps(command) => done(command.run(ctx)),
             Self::Logs(command) => done(command.run(ctx)),

@@ -13,6 +13,7 @@ mod paths;
 mod project;
 mod pull;
 mod secrets;
+mod transfer;
 mod ui;
 mod wiring;
 

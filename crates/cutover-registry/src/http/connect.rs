@@ -4,42 +4,56 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{Empty, Full};
+use http_body_util::Empty;
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Address;
+use super::body::Body;
 use super::proxy::Proxy;
+use super::unchecked::Unchecked;
 use crate::error::Cause;
+use crate::options::{Identity, Tls};
 
-pub(crate) type Sender = SendRequest<Full<Bytes>>;
+pub(crate) type Sender = SendRequest<Body>;
 
-/// The TLS settings: the machine's authorities and `extra`. A machine without any (a container
-/// image, a fresh install) falls back to Mozilla's list.
-pub(crate) fn tls_config(extra: &[Vec<u8>]) -> Result<Arc<ClientConfig>, Cause> {
+/// The TLS settings: the machine's authorities and those of `tls`. A machine without any (a
+/// container image, a fresh install) falls back to Mozilla's list.
+pub(crate) fn tls_config(tls: &Tls) -> Result<Arc<ClientConfig>, Cause> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    for certificate in extra {
+    for certificate in &tls.ca {
         roots
             .add(CertificateDer::from(certificate.clone()))
             .map_err(|error| Cause::Certificate(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .expect("ring knows TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .expect("ring knows TLS 1.2 and 1.3");
+    let builder = match tls.unchecked {
+        true => builder.dangerous().with_custom_certificate_verifier(Unchecked::new(provider)),
+        false => builder.with_root_certificates(roots),
+    };
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { chain, key }) => {
+            let wrong = |error: String| Cause::Certificate(error);
+            let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+            let key = PrivateKeyDer::try_from(key.clone()).map_err(|it| wrong(it.to_owned()))?;
+            builder.with_client_auth_cert(chain, key).map_err(|it| wrong(it.to_string()))?
+        }
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -67,7 +67,7 @@ fn parse(text: &str) -> Result<Proxy, Cause> {
     Ok(Proxy { host: address.host, port: address.port, authorization })
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
+pub(super) fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -1,14 +1,16 @@
 //! Proving who we are: Basic and the Bearer token flow.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cutover_registry::Basic;
+use cutover_registry::{Basic, Credential, Hosts, Keychain, log_in, tags};
 
 use crate::fixture::{Bench, Content};
 use crate::server::{Reply, Request, Server};
 
 fn credentials(bench: &mut Bench, password: &str) {
-    bench.options.auth = Some(Basic { username: "me".to_owned(), password: password.to_owned() });
+    bench.options.auth =
+        Some(Basic { username: "me".to_owned(), password: password.to_owned() }.into());
 }
 
 /// A server of tokens: `token-N` for the right scope; `me:secret` gets `private-N`.
@@ -92,7 +94,7 @@ fn refusals_say_whose_they_are() {
     insta::assert_snapshot!(bench.failure(&name), @"
       cannot pull `HOST/team/app:1.0` from registry `HOST`
         caused by: access to repository `team/app` denied: authentication required
-      hint: check that `HOST/team/app` is spelt right; if it is private, give credentials
+      hint: check that `HOST/team/app` is spelt right; if it needs credentials, see `cutover login HOST`
     ");
     credentials(&mut bench, "wrong");
     insta::assert_snapshot!(bench.failure(&name), @"
@@ -124,7 +126,7 @@ fn basic() {
     insta::assert_snapshot!(bench.failure(&name), @"
       cannot pull `HOST/team/app:1.0` from registry `HOST`
         caused by: access to repository `team/app` denied: unauthorized
-      hint: check that `HOST/team/app` is spelt right; if it is private, give credentials
+      hint: check that `HOST/team/app` is spelt right; if it needs credentials, see `cutover login HOST`
     ");
     credentials(&mut bench, "wrong");
     insta::assert_snapshot!(bench.failure(&name), @"
@@ -134,4 +136,62 @@ fn basic() {
     ");
     credentials(&mut bench, "secret");
     bench.pull(&name).unwrap();
+}
+
+#[test]
+fn an_identity_token_is_sent_in_the_body() {
+    let tokens = Server::start(|request| {
+        let form = String::from_utf8(request.body.clone()).unwrap();
+        let right = request.method == "POST"
+            && request.target == "/token"
+            && form.contains("grant_type=refresh_token")
+            && form.contains("scope=repository:team/app:pull")
+            && form.contains("refresh_token=ident%2Bity");
+        if right { Reply::new(200, r#"{"access_token":"good"}"#) } else { Reply::new(400, "") }
+    });
+    let server = registry(Content::image(1), &tokens, |_, token| token == "good");
+    let mut bench = Bench::new();
+    bench.options.auth = Some(Credential::IdentityToken("ident+ity".to_owned()));
+    bench.pull(&format!("{}/team/app:1.0", server.host())).unwrap();
+    assert!(!format!("{:?}", bench.options).contains("ident+ity"));
+}
+
+#[test]
+fn credentials_come_from_dockers_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = Content::image(1);
+    let server = Server::start(move |request| match request.header("authorization") {
+        Some("Basic bWU6c2VjcmV0") => content.answer(request),
+        _ => Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let keychain = Keychain { files: vec![dir.path().join("config.json")] };
+    let host = server.host();
+    let mut bench = Bench::new();
+    bench.options.hosts = Arc::new(Hosts::new(keychain.clone(), Vec::new()));
+    let credential =
+        |password: &str| Basic { username: "me".to_owned(), password: password.to_owned() }.into();
+    let error = log_in(&host, &credential("wrong"), &bench.options).unwrap_err();
+    assert!(error.to_string().contains("does not accept"), "{error}");
+    log_in(&host, &credential("secret"), &bench.options).unwrap();
+    keychain.save(&host, &credential("secret")).unwrap();
+    bench.pull(&format!("{host}/team/app:1.0")).unwrap();
+    keychain.forget(&host).unwrap();
+    let failure = bench.failure(&format!("{host}/team/app:1.0"));
+    assert!(failure.contains("see `cutover login HOST`"), "{failure}");
+}
+
+#[test]
+fn tags_page_by_page() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/v2/" => Reply::new(200, "{}"),
+        "/v2/team/app/tags/list?n=1000" => Reply::new(200, r#"{"tags":["1","2"]}"#)
+            .with("link", r#"</v2/team/app/tags/list?n=1000&last=2>; rel="next""#),
+        "/v2/team/app/tags/list?n=1000&last=2" => Reply::new(200, r#"{"tags":["3"]}"#)
+            .with("link", r#"</v2/team/app/tags/list?n=1000&last=3>; rel="next""#),
+        // for ever
+        _ => Reply::new(200, r#"{"tags":null}"#).with("link", "</v2/x>; rel=next"),
+    });
+    let reference = format!("{}/team/app", server.host()).parse().unwrap();
+    let found = tags(&reference, &Bench::new().options).unwrap();
+    assert_eq!(found, ["1", "2", "3"]);
 }

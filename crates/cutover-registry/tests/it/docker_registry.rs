@@ -116,3 +116,34 @@ fn images_of_every_kind() {
     let reference = format!("{host}/team/app:oci").parse().unwrap();
     cutover_registry::pull(&bench.store, &reference, &bench.options, &Silent).unwrap();
 }
+
+/// What we push is pulled by others, and by us; and a second push sends nothing.
+#[test]
+fn pushes_that_others_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = start(dir.path());
+    let host = format!("127.0.0.1:{}", registry.port);
+    for (tag, form, chunk) in [
+        ("zstd", None, None),
+        ("gzip", Some(cutover_store::LayerForm::GZIP), None),
+        ("plain", Some(cutover_store::LayerForm::Uncompressed), Some(40_000)),
+    ] {
+        let (mut bench, digest) = Bench::with_image(20, 3);
+        (bench.options.form, bench.options.chunk) = (form, chunk);
+        let name = format!("{host}/team/pushed:{tag}");
+        let pushed = bench.push(&digest, &name).unwrap();
+        assert_eq!(bench.push(&digest, &name).unwrap(), pushed);
+        let events = bench.events.0.lock().unwrap().clone();
+        let uploaded =
+            events.iter().filter(|event| matches!(event, Event::Uploaded { .. })).count();
+        // the config is there since the first of the three
+        assert_eq!(uploaded, if tag == "zstd" { 4 } else { 3 }, "{tag}");
+        let to = format!("oci:{}:{tag}", dir.path().join("layout").display());
+        skopeo(&["--src-tls-verify=false", &format!("docker://{name}"), &to]);
+        let other = Bench::new();
+        let image = other.pull(&name).unwrap();
+        assert_eq!(image.digest, pushed.descriptor.digest);
+        let lowers = other.store.snapshots().ensure(&image, &mut |_| ()).unwrap();
+        assert_eq!(fs_err::metadata(lowers[0].join("file-22")).unwrap().len(), 100_000);
+    }
+}

@@ -229,8 +229,9 @@ fn redirects() {
         }
     });
     let mut bench = Bench::new();
-    bench.options.auth =
-        Some(cutover_registry::Basic { username: "me".to_owned(), password: "secret".to_owned() });
+    bench.options.auth = Some(
+        cutover_registry::Basic { username: "me".to_owned(), password: "secret".to_owned() }.into(),
+    );
     bench.pull(&format!("{}/team/app:1.0", server.host())).unwrap();
     let requests = elsewhere.requests("/cdn?sig=1");
     assert_eq!(requests.len(), 1);

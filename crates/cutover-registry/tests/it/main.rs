@@ -8,4 +8,6 @@ mod faults;
 mod fixture;
 mod names;
 mod network;
+mod push;
 mod server;
+mod target;

@@ -32,7 +32,7 @@ fn tls_with_an_authority_of_ones_own() {
     let failure = bench.failure(&name);
     assert!(failure.contains("caused by: no trusted TLS connection to `HOST`"), "{failure}");
     assert!(failure.contains("hint: give the registry's certificate authority"), "{failure}");
-    bench.options.ca = vec![include_bytes!("testdata/authority.der").to_vec()];
+    bench.options.tls.ca = vec![include_bytes!("testdata/authority.der").to_vec()];
     bench.pull(&name).unwrap();
     bench.assert_clean();
 }
@@ -114,7 +114,7 @@ fn https_through_a_tunnel() {
     let mut bench = Bench::new();
     // one blob at a time needs one connection, which is used for everything
     bench.options.limits.parallel = 1;
-    bench.options.ca = vec![include_bytes!("testdata/authority.der").to_vec()];
+    bench.options.tls.ca = vec![include_bytes!("testdata/authority.der").to_vec()];
     bench.options.proxies.https = Some(format!("127.0.0.1:{port}"));
     bench.pull("registry.test/team/app:1.0").unwrap();
     assert_eq!(proxy.join().unwrap(), ["CONNECT registry.test:443 HTTP/1.1"]);

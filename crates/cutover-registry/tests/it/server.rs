@@ -15,6 +15,7 @@ pub(crate) struct Request {
     pub(crate) target: String,
     /// Names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +143,8 @@ fn serve(
         }
         stream.write_all(head.as_bytes())?;
         stream.write_all(b"\r\n")?;
-        stream.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())])?;
+        let sent = if request.method == "HEAD" { 0 } else { reply.body.len() };
+        stream.write_all(&reply.body[..reply.cut.unwrap_or(sent)])?;
         stream.flush()?;
         if reply.cut.is_some() {
             return Ok(());
@@ -165,5 +167,8 @@ fn read_request(reader: &mut impl std::io::BufRead) -> std::io::Result<Option<Re
         let Some((name, value)) = line.trim_end().split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Ok(Some(Request { method, target, headers }))
+    let size = headers.get("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; size];
+    reader.read_exact(&mut body)?;
+    Ok(Some(Request { method, target, headers, body }))
 }
