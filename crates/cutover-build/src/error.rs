@@ -77,7 +77,7 @@ impl BuildError {
     /// The Dockerfile around the failing lines, marked `>>>`, as BuildKit prints it.
     pub fn excerpt(&self) -> Option<String> {
         match self {
-            Self::Dockerfile { place, problem, .. } => Some(place.excerpt_of(problem)),
+            Self::Dockerfile { place, problem, .. } => Some(place.excerpt_of(problem, 2)),
             _ => self.place().map(Place::excerpt),
         }
     }
@@ -112,17 +112,18 @@ impl BuildError {
 impl Place {
     /// Two lines before, the lines themselves, two lines after.
     fn excerpt(&self) -> String {
-        self.excerpt_of("")
+        self.excerpt_of("", 2)
     }
 
-    /// The same, with carets below what `problem` names if it is there.
-    pub(crate) fn excerpt_of(&self, problem: &str) -> String {
+    /// The lines with `around` more on each side, and carets below what `problem` names if it is
+    /// there.
+    pub(crate) fn excerpt_of(&self, problem: &str, around: usize) -> String {
         let mut marked = false;
         let rule = "--------------------\n";
-        let first = self.start.saturating_sub(2).max(1);
+        let first = self.start.saturating_sub(around).max(1);
         let mut out = format!("{self}\n{rule}");
         let lines = self.source.lines().enumerate().skip(first - 1);
-        for (index, line) in lines.take(self.end + 2 - (first - 1)) {
+        for (index, line) in lines.take(self.end + around - (first - 1)) {
             let number = index + 1;
             let own = (self.start..=self.end).contains(&number);
             let mark = if own { ">>>" } else { "   " };

@@ -35,7 +35,7 @@ impl Report {
         if let Some((lines, problem)) = &self.error {
             out.push_str(&format!("\nERROR: {problem}\n"));
             if let Some(lines) = lines {
-                out.push_str(&self.place(*lines).excerpt_of(problem));
+                out.push_str(&self.place(*lines).excerpt_of(problem, 2));
             }
         }
         out
@@ -49,7 +49,7 @@ impl Report {
     fn warning(&self, finding: &Finding) -> String {
         let page = finding.rule.url().map(|url| format!(" - {url}")).unwrap_or_default();
         let Finding { rule, detail, lines, .. } = finding;
-        format!("\nWARNING: {rule}{page}\n{detail}\n{}", self.place(*lines).excerpt_of(detail))
+        format!("\nWARNING: {rule}{page}\n{detail}\n{}", self.place(*lines).excerpt_of(detail, 0))
     }
 
     fn place(&self, lines: Lines) -> Place {

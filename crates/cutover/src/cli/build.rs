@@ -1,5 +1,7 @@
 //! `cutover build`: Dockerfile to image.
 
+mod call;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
@@ -62,6 +64,12 @@ pub(super) struct Build {
     /// How to show progress
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: Style,
+    /// What to do: `build`, `check`, `outline` or `targets`; `,format=json` for a document
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    call: call::Call,
+    /// Check the Dockerfile and build nothing: `--call=check`
+    #[arg(long)]
+    check: bool,
     /// Directory that COPY and ADD read from
     #[arg(value_name = "CONTEXT")]
     context: PathBuf,
@@ -109,6 +117,10 @@ impl Build {
             .map(cutover_core::units::parse_size)
             .transpose()
             .kind(Kind::Usage)?;
+        let call = self.call.with_check(self.check);
+        if call.method != call::Method::Build {
+            return call.answer(ctx, &store, &options);
+        }
         let quiet = self.quiet || self.progress == Style::Quiet;
         let built = execute(ctx, &store, &options, quiet)?;
         if let Some(path) = self.iidfile {
@@ -156,7 +168,12 @@ pub(crate) fn execute(
     let runner = RuntimeRunner::new(&ctx.paths.root, &ctx.paths.run, networks);
     let puller = RegistryPuller { ctx, store };
     let world = World { store, progress, runner: &runner, puller: &puller, clock: &clock };
-    let built = build(options, &world).map_err(|error| failure(ctx, error, quiet))?;
+    call::refuse(ctx, store, options)?;
+    let built = build(options, &world);
+    if !quiet {
+        call::warn(ctx, store, options);
+    }
+    let built = built.map_err(|error| failure(ctx, error, quiet))?;
     for warning in &built.warnings {
         ctx.ui.warn(warning);
     }
