@@ -1,11 +1,14 @@
 //! The build cache: what was built from which inputs, in `build.db` under the store's root.
 //!
-//! Three tables, all of them memory and none of them truth: `steps` (key → layer), `contents`
-//! (files selected in an immutable layer chain → their digest) and `files` (a context's files by
-//! inode and times → the digest of their bytes). Losing the file costs a rebuild and nothing else.
+//! All of it is memory and none of it truth: `steps` (key → layer), `contents` (files selected in an
+//! immutable layer chain → their digest), `files` (a context's files by inode and times → the
+//! digest of their bytes), and what [`records`] keeps to explain. Losing the file costs a rebuild
+//! and nothing else.
 //! A layer that a step names may have been collected: whoever asks looks whether it is there.
 
 mod files;
+mod prune;
+mod records;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,9 +19,11 @@ use cutover_core::Digest;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub(crate) use files::Files;
+pub use prune::{Limits as CacheLimits, prune_cache};
+pub(crate) use records::Record;
 
-/// Version of the tables; a database of a newer one is left alone.
-const VERSION: i64 = 1;
+/// Version of the tables; a database of a newer one is left alone, an older one is emptied.
+const VERSION: i64 = 2;
 
 /// What a step made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +32,6 @@ pub(crate) struct Step {
     pub(crate) chain_id: Digest,
     /// Bytes of the layer's tar.
     pub(crate) size: u64,
-    /// RFC 3339.
-    pub(crate) created: String,
 }
 
 /// The cache's database.
@@ -46,6 +49,8 @@ pub enum CacheError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("cannot remove what builds have fetched")]
+    Kept(#[source] std::io::Error),
     #[error(
         "the build cache `{}` has version {version}, this program knows {VERSION}",
         path.display()
@@ -68,7 +73,7 @@ impl Cache {
             db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         match version {
             VERSION => {}
-            0 => create(&db).map_err(failed)?,
+            0..VERSION => create(&db).map_err(failed)?,
             version => return Err(CacheError::Version { path, version }),
         }
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)?;
@@ -83,29 +88,63 @@ impl Cache {
     /// What the step with this key made last time.
     pub(crate) fn step(&self, key: &Digest) -> Result<Option<Step>, rusqlite::Error> {
         let db = self.db();
-        let mut query = db.prepare_cached("SELECT diff_id, chain_id, size, created FROM steps WHERE key = ?1")?;
+        let mut query =
+            db.prepare_cached("SELECT diff_id, chain_id, size FROM steps WHERE key = ?1")?;
         let row = query.query_row([key.as_str()], |row| {
             let (diff_id, chain_id): (String, String) = (row.get(0)?, row.get(1)?);
-            Ok((diff_id, chain_id, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+            Ok((diff_id, chain_id, row.get::<_, i64>(2)?))
         });
-        let Some((diff_id, chain_id, size, created)) = row.optional()? else { return Ok(None) };
+        let Some((diff_id, chain_id, size)) = row.optional()? else { return Ok(None) };
         // A row that does not parse is a row that is not there.
         let (Ok(diff_id), Ok(chain_id), Ok(size)) =
             (diff_id.parse(), chain_id.parse(), u64::try_from(size))
         else {
             return Ok(None);
         };
-        Ok(Some(Step { diff_id, chain_id, size, created }))
+        Ok(Some(Step { diff_id, chain_id, size }))
     }
 
-    pub(crate) fn remember(&self, key: &Digest, step: &Step) -> Result<(), rusqlite::Error> {
+    /// `at` is the time of the build.
+    pub(crate) fn remember(
+        &self,
+        key: &Digest,
+        step: &Step,
+        at: i64,
+    ) -> Result<(), rusqlite::Error> {
         let db = self.db();
         let mut insert = db.prepare_cached(
-            "INSERT OR REPLACE INTO steps (key, diff_id, chain_id, size, created) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO steps (key, diff_id, chain_id, size, used) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         let size = i64::try_from(step.size).unwrap_or(i64::MAX);
         let (diff_id, chain_id) = (step.diff_id.as_str(), step.chain_id.as_str());
-        insert.execute(params![key.as_str(), diff_id, chain_id, size, step.created]).map(|_| ())
+        insert.execute(params![key.as_str(), diff_id, chain_id, size, at]).map(|_| ())
+    }
+
+    /// Notes that these steps were used, unless that was noted lately: a build that finds
+    /// everything writes nothing.
+    pub(crate) fn used(&self, keys: &[Digest], at: i64) -> Result<(), rusqlite::Error> {
+        const LATELY: i64 = 3600;
+        let mut db = self.db();
+        let stale = {
+            let mut query = db.prepare_cached("SELECT used < ?2 FROM steps WHERE key = ?1")?;
+            let mut stale = Vec::new();
+            for key in keys {
+                let is: Option<bool> = query
+                    .query_row(params![key.as_str(), at - LATELY], |row| row.get(0))
+                    .optional()?;
+                stale.extend(is.filter(|is| *is).map(|_| key));
+            }
+            stale
+        };
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let change = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for key in stale {
+            change
+                .execute("UPDATE steps SET used = ?2 WHERE key = ?1", params![key.as_str(), at])?;
+        }
+        change.commit()
     }
 
     /// The digest of files that were selected in a chain of layers.
@@ -141,12 +180,15 @@ fn create(db: &Connection) -> Result<(), rusqlite::Error> {
     db.execute_batch(&format!(
         "PRAGMA journal_mode = WAL;
          BEGIN IMMEDIATE;
-         CREATE TABLE IF NOT EXISTS steps (key TEXT PRIMARY KEY, diff_id TEXT NOT NULL,
-             chain_id TEXT NOT NULL, size INTEGER NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
+         DROP TABLE IF EXISTS steps;
+         CREATE TABLE steps (key TEXT PRIMARY KEY, diff_id TEXT NOT NULL, chain_id TEXT NOT NULL,
+             size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS contents (key TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
          CREATE TABLE IF NOT EXISTS files (context TEXT PRIMARY KEY, records BLOB NOT NULL) WITHOUT ROWID;
+         {}
          PRAGMA user_version = {VERSION};
-         COMMIT;"
+         COMMIT;",
+        records::TABLES
     ))
 }
 
@@ -163,12 +205,15 @@ pub fn kept_chains(root: &Path) -> Result<BTreeSet<Digest>, CacheError> {
 
 /// Forgets everything that was built: the next build does every step.
 pub fn forget_cache(root: &Path) -> Result<(), CacheError> {
+    crate::remote::forget(root).map_err(CacheError::Kept)?;
     let path = path_of(root);
     if !path.exists() {
         return Ok(());
     }
     let failed = |source| CacheError::Database { path: path.clone(), source };
-    let statements = "DELETE FROM steps; DELETE FROM contents; DELETE FROM files; VACUUM";
+    let statements =
+        "DELETE FROM steps; DELETE FROM contents; DELETE FROM files; DELETE FROM records;
+        DELETE FROM listings; VACUUM";
     Cache::open(root)?.db().execute_batch(statements).map_err(failed)
 }
 

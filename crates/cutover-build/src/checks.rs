@@ -164,8 +164,14 @@ impl Look<'_> {
         let shared = solve::shared(options, &file, &target)
             .map_err(|(instruction, problem)| Stop::at(instruction.lines, problem))?;
         from::check(&file, &shared, findings);
-        let graph = Graph::new(&file, &shared.globals, options.target.as_deref(), &target)
-            .map_err(|GraphError { lines, problem, hint }| Stop(lines, with_hint(problem, hint)))?;
+        let graph = Graph::new(
+            &file,
+            &shared.globals,
+            options.target.as_deref(),
+            &target,
+            &options.contexts,
+        )
+        .map_err(|GraphError { lines, problem, hint }| Stop(lines, with_hint(problem, hint)))?;
         self.stages(&file, &shared, &graph, &target, findings)
     }
 

@@ -4,6 +4,11 @@
 //! of the context and no transfer. Owners do not travel: files from a context belong to root.
 
 mod dockerfile;
+mod layout;
+mod material;
+mod named;
+mod prepare;
+mod source;
 mod visible;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +17,12 @@ use crate::BuildError;
 use crate::ignore::{self, Ignore};
 use crate::tree::{Tree, TreeError};
 
-pub(crate) use dockerfile::find;
+pub(crate) use dockerfile::{find, read_bounded};
+pub(crate) use layout::load as load_layout;
+pub(crate) use material::{Material, material};
+pub use named::{Contexts, NamedContext};
+pub use prepare::{Prepared, prepare};
+pub use source::ContextSource;
 pub(crate) use visible::Visible;
 
 /// An opened context.
@@ -26,13 +36,21 @@ impl Context {
     /// Opens `path` and walks it. `beside` is the Dockerfile, whose own `NAME.dockerignore` wins
     /// over the context's.
     pub(crate) fn open(path: &Path, beside: Option<&Path>) -> Result<Self, BuildError> {
-        let ignore = read_ignore(path, beside)?;
+        Self::with(path, &read_ignore(path, beside)?)
+    }
+
+    /// All of `path`: what was fetched has no ignore rules, as in BuildKit.
+    pub(crate) fn all(path: &Path) -> Result<Self, BuildError> {
+        Self::with(path, &Ignore::default())
+    }
+
+    fn with(path: &Path, ignore: &Ignore) -> Result<Self, BuildError> {
         let io = |error: TreeError| BuildError::Io {
             operation: "read the build context",
             source: Box::new(error),
         };
         let tree = Tree::open(path).map_err(io)?;
-        let visible = Visible::walk(&tree, &ignore).map_err(io)?;
+        let visible = Visible::walk(&tree, ignore).map_err(io)?;
         Ok(Self { tree, visible })
     }
 }
@@ -48,7 +66,7 @@ pub(crate) fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignor
     });
     let candidates = own.into_iter().chain([context.join(".dockerignore")]);
     for path in candidates {
-        let bytes = match dockerfile::read_bounded(&path, MAX_IGNORE) {
+        let bytes = match read_bounded(&path, MAX_IGNORE) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             result => result.map_err(|source| BuildError::Io {
                 operation: "read the ignore file",

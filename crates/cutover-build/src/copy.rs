@@ -38,6 +38,17 @@ pub(crate) enum CopyError {
     Tree(#[from] TreeError),
 }
 
+/// A file that was fetched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetched<'a> {
+    pub(crate) path: &'a Path,
+    /// At a destination directory.
+    pub(crate) name: &'a str,
+    /// Seconds since 1970.
+    pub(crate) modified: i64,
+    pub(crate) unpack: bool,
+}
+
 /// What all files of one copy share.
 #[derive(Debug)]
 pub(crate) struct Copier<'a> {
@@ -47,8 +58,9 @@ pub(crate) struct Copier<'a> {
     pub(crate) owner: Option<Owner>,
     /// Whether owners of the source count at all.
     pub(crate) keep_owners: bool,
-    /// Time for files that have none: seconds.
-    pub(crate) now: i64,
+    /// Time of all files that do not come out of an archive: seconds. Where they come from they may
+    /// have another one, which is no part of the key.
+    pub(crate) time: i64,
 }
 
 impl Copier<'_> {
@@ -75,7 +87,7 @@ impl Copier<'_> {
         }
         // Filling a directory set its time.
         for item in selected.items.iter().rev().filter(|item| item.meta.is_dir()) {
-            self.to.touch(&join(&place, &item.below), item.meta.mtime)?;
+            self.to.touch(&join(&place, &item.below), (self.time, 0))?;
         }
         Ok(())
     }
@@ -91,7 +103,25 @@ impl Copier<'_> {
         let mode = self.op.chmod.as_ref().map_or(0o644, |chmod| chmod.apply(0o644, false));
         self.to.own(&path, self.owner.map_or((0, 0), Owner::ids))?;
         self.to.permit(&path, mode)?;
-        Ok(self.to.touch(&path, (self.now, 0))?)
+        Ok(self.to.touch(&path, (self.time, 0))?)
+    }
+
+    /// Writes a file that came from elsewhere, unpacked where the instruction says so.
+    pub(crate) fn fetched(&self, file: &Fetched<'_>) -> Result<(), CopyError> {
+        let open = || fs_err::File::open(file.path).map_err(TreeError::at("open", file.path));
+        if file.unpack && self.unpack(open()?, file.name)? {
+            return Ok(());
+        }
+        let path = self.place(false, Path::new(file.name))?;
+        check_name(&path)?;
+        self.make_room(&path)?;
+        let mut target = self.to.make_file(&path)?;
+        let mut source = open()?.into_parts().0;
+        copy_bytes(&mut source, &mut target).map_err(TreeError::at("write", &path))?;
+        let mode = self.op.chmod.as_ref().map_or(0o600, |chmod| chmod.apply(0o600, false));
+        self.to.own(&path, self.owner.map_or((0, 0), Owner::ids))?;
+        self.to.permit(&path, mode)?;
+        Ok(self.to.touch(&path, (file.modified, 0))?)
     }
 
     /// Where a source goes; missing directories on the way are made.
@@ -120,7 +150,7 @@ impl Copier<'_> {
         let made = self.to.make_dirs(path, mode, self.owner.map(Owner::ids))?;
         for path in made.iter().rev() {
             check_name(path)?;
-            self.to.touch(path, (self.now, 0))?;
+            self.to.touch(path, (self.time, 0))?;
         }
         Ok(())
     }
@@ -198,7 +228,7 @@ impl Copier<'_> {
         for (name, value) in from.tree.xattrs(&item.path, meta.kind)? {
             self.to.set_xattr(path, &name, &value)?;
         }
-        Ok(self.to.touch(path, meta.mtime)?)
+        Ok(self.to.touch(path, (self.time, 0))?)
     }
 
     fn mode(&self, meta: &Meta) -> u32 {

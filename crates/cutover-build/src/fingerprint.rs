@@ -11,6 +11,7 @@ use std::path::Path;
 use cutover_core::Digest;
 use cutover_core::digest::{Algorithm, Hasher};
 
+use crate::explain::Listing;
 use crate::select::{From, Item, Selected};
 use crate::tree::{Kind, Meta, TreeError};
 
@@ -78,15 +79,19 @@ impl FileDigests for ReadFiles {
     }
 }
 
+/// Most files of a list that is kept to explain.
+const MAX_LISTED: usize = 200_000;
+
 /// The digest of selected files: names, types, permissions, attributes, link targets and bytes, and
-/// the owners where the copy keeps them.
+/// the owners where the copy keeps them. Also lists them, as they count.
 pub(crate) fn of_files(
     from: &From<'_>,
     selected: &[Selected],
     keep_owners: bool,
     digests: &dyn FileDigests,
-) -> Result<Digest, TreeError> {
+) -> Result<(Digest, Listing), TreeError> {
     let mut fingerprint = Fingerprint::new("files 1");
+    let (mut listing, mut listed) = (Listing::default(), 0);
     for one in selected {
         fingerprint.field("source", one.name.as_os_str().as_bytes());
         fingerprint.number("items", one.items.len() as u64);
@@ -97,19 +102,35 @@ pub(crate) fn of_files(
                 let first = *links.entry((item.meta.dev, item.meta.ino)).or_insert(index);
                 fingerprint.number("same file as", first as u64);
             }
-            of_item(&mut fingerprint, from, item, keep_owners, digests)?;
+            let sum = of_item(&mut fingerprint, from, item, keep_owners, digests)?;
+            listed += 1;
+            if listed <= MAX_LISTED {
+                let path = item.path.to_string_lossy().into_owned();
+                listing.add(path, about(item, keep_owners), &sum);
+            }
         }
     }
-    Ok(fingerprint.finish())
+    Ok((fingerprint.finish(), listing))
 }
 
+/// What is said of a file beside its content.
+fn about(item: &Item, owners: bool) -> String {
+    let Meta { kind, mode, uid, gid, .. } = item.meta;
+    match (kind, owners) {
+        (Kind::Link, _) => "Link".to_owned(),
+        (_, true) => format!("{kind:?} {mode:o} {uid}:{gid}"),
+        (_, false) => format!("{kind:?} {mode:o}"),
+    }
+}
+
+/// Returns the hex digits of the content's digest; empty for what has none.
 fn of_item(
     fingerprint: &mut Fingerprint,
     from: &From<'_>,
     item: &Item,
     keep_owners: bool,
     digests: &dyn FileDigests,
-) -> Result<(), TreeError> {
+) -> Result<String, TreeError> {
     let meta = &item.meta;
     fingerprint.field("path", item.below.as_os_str().as_bytes());
     fingerprint.field("type", format!("{:?} {}", meta.kind, item.implied));
@@ -124,9 +145,12 @@ fn of_item(
         Kind::File => {
             let digest = digests.digest(from, &item.path, meta)?;
             fingerprint.field("content", digest.as_str());
+            return Ok(digest.hex().to_owned());
         }
         Kind::Link => {
-            fingerprint.field("target", from.tree.link(&item.path)?.as_os_str().as_bytes());
+            let target = from.tree.link(&item.path)?;
+            fingerprint.field("target", target.as_os_str().as_bytes());
+            return Ok(Digest::sha256(target.as_os_str().as_bytes()).hex().to_owned());
         }
         Kind::Char | Kind::Block => fingerprint.number("device", meta.rdev),
         Kind::Dir => {
@@ -136,7 +160,7 @@ fn of_item(
         }
         Kind::Fifo | Kind::Socket => {}
     }
-    Ok(())
+    Ok(String::new())
 }
 
 #[cfg(test)]
@@ -154,9 +178,9 @@ mod tests {
         make(&d);
         let tree = Tree::open(dir.path()).unwrap();
         let from = From { tree: &tree, visible: None };
-        let source = Source { path: "/d".to_owned(), include: None };
+        let source = Source::local("/d".to_owned(), None);
         let selected = from.select(&source, &[]).unwrap();
-        of_files(&from, &selected, keep_owners, &ReadFiles).unwrap()
+        of_files(&from, &selected, keep_owners, &ReadFiles).unwrap().0
     }
 
     fn chmod(path: &Path, mode: u32) {

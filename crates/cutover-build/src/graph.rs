@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cutover_core::oci::Platform;
 
+use crate::context::{Contexts, NamedContext};
 use crate::dockerfile::expand::Expander;
 use crate::dockerfile::{Dockerfile, Instruction, Kind, Lines, suggest};
 use crate::platform;
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) platform: Option<Platform>,
     /// Earlier stages that it needs: its base and the sources of its copies.
     pub(crate) needs: BTreeSet<usize>,
+    /// A named context stands for the whole stage: its instructions do not count.
+    pub(crate) replaced: bool,
 }
 
 /// What a stage starts from.
@@ -67,6 +70,7 @@ impl Graph {
         globals: &Vars,
         target: Option<&str>,
         default: &Platform,
+        contexts: &Contexts,
     ) -> Result<Self, GraphError> {
         let mut graph = Self {
             nodes: Vec::new(),
@@ -75,7 +79,8 @@ impl Graph {
             names: BTreeMap::new(),
         };
         for (index, stage) in file.stages.iter().enumerate() {
-            let node = graph.node(stage, file.escape, globals, default)?;
+            let mut node = graph.node(stage, file.escape, globals, default)?;
+            graph.replace(&mut node, stage, contexts, default)?;
             graph.nodes.push(node);
             if let Some(name) = &stage.name {
                 graph.names.insert(name.clone(), index);
@@ -124,7 +129,45 @@ impl Graph {
             None if base == "scratch" => (Base::Scratch, BTreeSet::new()),
             None => (Base::Image(base), BTreeSet::new()),
         };
-        Ok(Node { base, platform, needs })
+        Ok(Node { base, platform, needs, replaced: false })
+    }
+
+    /// Puts named contexts in the place of stages of their names, and stages in that of images.
+    fn replace(
+        &mut self,
+        node: &mut Node,
+        stage: &crate::dockerfile::Stage,
+        contexts: &Contexts,
+        default: &Platform,
+    ) -> Result<(), GraphError> {
+        let platform = node.platform.clone().unwrap_or_else(|| default.clone());
+        for (name, context) in contexts.stages() {
+            if let Some(&index) = self.names.get(context) {
+                self.names.entry(name.to_owned()).or_insert(index);
+                if node.base == Base::Image(name.to_owned()) {
+                    node.base = Base::Stage(index);
+                    node.needs.insert(index);
+                }
+            }
+        }
+        let Some(name) = &stage.name else { return Ok(()) };
+        match contexts.find(name, &platform) {
+            None => {}
+            Some((_, NamedContext::Stage(target))) => {
+                let problem = format!("no stage `{target}` is defined before `{name}`");
+                let index =
+                    *self.names.get(target).ok_or_else(|| GraphError::at(stage.lines, problem))?;
+                node.base = Base::Stage(index);
+                node.needs = BTreeSet::from([index]);
+                node.replaced = true;
+            }
+            Some(_) => {
+                node.base = Base::Image(name.clone());
+                node.needs.clear();
+                node.replaced = true;
+            }
+        }
+        Ok(())
     }
 
     fn find_target(&self, target: &str) -> Result<usize, GraphError> {
@@ -146,6 +189,9 @@ impl Graph {
     /// Resolves every `--from` of the file, also in stages that are not needed.
     fn connect(&mut self, file: &Dockerfile) -> Result<(), GraphError> {
         for (index, stage) in file.stages.iter().enumerate() {
+            if self.nodes[index].replaced {
+                continue;
+            }
             for instruction in &stage.instructions {
                 for from in self.sources(instruction)? {
                     if let From::Stage(source) = from {
@@ -220,7 +266,7 @@ impl Graph {
 
     /// A needed stage must not use itself or a later one.
     fn check_order(&self, file: &Dockerfile) -> Result<(), GraphError> {
-        for &index in &self.needed {
+        for &index in self.needed.iter().filter(|index| !self.nodes[**index].replaced) {
             let stage = &file.stages[index];
             let sources = stage.instructions.iter().map(|instruction| {
                 let sources = self.sources(instruction)?;

@@ -15,24 +15,28 @@ mod cache;
 mod caches;
 pub mod call;
 mod cancel;
+mod checkout;
 pub mod checks;
 mod chmod;
 mod context;
 mod copy;
 pub mod dockerfile;
 mod error;
+mod explain;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod glob;
 mod graph;
 mod ignore;
+mod inputs;
 mod mount;
 mod op;
 mod options;
 mod path;
 mod platform;
 mod progress;
+mod remote;
 mod runner;
 mod runtime;
 mod select;
@@ -41,12 +45,15 @@ mod stage;
 mod tree;
 mod vars;
 
-pub use cache::{CacheError, forget_cache, kept_chains};
+pub use cache::{CacheError, CacheLimits, forget_cache, kept_chains, prune_cache};
 pub use caches::{CacheMount, CacheMountError, CacheMounts};
 pub use cancel::Cancel;
+pub use context::{ContextSource, Contexts, NamedContext, Prepared, prepare};
 pub use error::{BuildError, Place};
-pub use options::{BuildOptions, Built, DockerfileSource, World};
+pub use explain::{Cause, Change, FileChange, FileChanged, StepReport};
+pub use options::{BuildOptions, Built, DockerfileSource, FetchedContext, World};
 pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
+pub use remote::{FetchRequest, Fetched, Fetcher};
 pub use runner::{
     Entitlement, ExtraHost, Limits, Network, PullError, Puller, RunStep, RunStepError, Runner,
     Secret, StepMount, StepSource,

@@ -1,8 +1,11 @@
 //! What an instruction asks to be done to the files: plain data, every choice made.
 
+use cutover_core::Digest;
+
 use crate::chmod::Chmod;
 use crate::dockerfile::RunNetwork;
 use crate::mount::Mount;
+use crate::remote::url::GitUrl;
 
 /// One change of a stage's root file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub(crate) struct RunOp {
 }
 
 /// Files to copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CopyOp {
     /// Stage, index or image; the context when absent.
     pub(crate) from: Option<String>,
@@ -62,4 +65,19 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// `--parents`: what below `path` is copied, with its parents.
     pub(crate) include: Option<String>,
+    /// From elsewhere; then the path is of no use.
+    pub(crate) remote: Option<Remote>,
+}
+
+/// A source that is not a file of anything here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Remote {
+    Http { url: String, checksum: Option<Digest>, unpack: bool },
+    Git { url: GitUrl, keep_git_dir: bool },
+}
+
+impl Source {
+    pub(crate) fn local(path: String, include: Option<String>) -> Self {
+        Self { path, include, remote: None }
+    }
 }

@@ -8,7 +8,10 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
-use crate::{Cancel, Entitlement, ExtraHost, Limits, Network, Progress, Puller, Runner, Secret};
+use crate::{
+    Cancel, Contexts, Entitlement, ExtraHost, Fetcher, Limits, Network, Progress, Puller, Runner,
+    Secret,
+};
 
 /// Everything that the command line, the compose file and the clock have to say about one build.
 #[derive(Clone, Debug)]
@@ -16,6 +19,12 @@ pub struct BuildOptions {
     /// The directory whose files COPY and ADD see.
     pub context: PathBuf,
     pub dockerfile: DockerfileSource,
+    /// Set by [`crate::prepare`] when the context is not a directory of the user's.
+    pub fetched: Option<FetchedContext>,
+    /// `--build-context`.
+    pub contexts: Contexts,
+    /// `PATH` and proxies of the caller, for git.
+    pub environment: Vec<(String, String)>,
     /// Names for the result; may be empty.
     pub tags: Vec<Reference>,
     /// Stage to build, by name or index; the last one when absent.
@@ -25,6 +34,12 @@ pub struct BuildOptions {
     pub labels: BTreeMap<String, String>,
     /// Ignore the cache for every step (results are still recorded).
     pub no_cache: bool,
+    /// Ignore it for the steps of these stages, by name or index.
+    pub no_cache_filter: Vec<String>,
+    /// Ask the registry for base images even if the store has them.
+    pub pull: bool,
+    /// Say of each step whether it was found, and if not why.
+    pub explain: bool,
     /// The platform to build for; the host's when absent.
     pub platform: Option<Platform>,
     /// The platform that RUN executes on.
@@ -41,9 +56,9 @@ pub struct BuildOptions {
     pub allow: BTreeSet<Entitlement>,
     /// Limits of RUN steps.
     pub limits: Limits,
-    /// Seconds since 1970 when the build started: `created` of what is built now.
+    /// Seconds since 1970 when the build started: for the cache, never for what is built.
     pub now: i64,
-    /// SOURCE_DATE_EPOCH: replaces `now` and clamps the times of files in new layers.
+    /// SOURCE_DATE_EPOCH: `created` of the image and the time of files in new layers.
     pub source_date_epoch: Option<i64>,
     /// Where database and scratch files live: the store's root.
     pub root: PathBuf,
@@ -57,11 +72,17 @@ impl BuildOptions {
         Self {
             context,
             dockerfile: DockerfileSource::Default,
+            fetched: None,
+            contexts: Contexts::default(),
+            environment: Vec::new(),
             tags: Vec::new(),
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
             no_cache: false,
+            no_cache_filter: Vec::new(),
+            pull: false,
+            explain: false,
             platform: None,
             host_platform,
             network: Network::Default,
@@ -77,6 +98,15 @@ impl BuildOptions {
             cancel: Cancel::new(),
         }
     }
+}
+
+/// What is known of a context that was fetched or unpacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchedContext {
+    /// Of the commit or the file: what `SOURCE_DATE_EPOCH=context` means.
+    pub time: Option<i64>,
+    /// Owners are an archive's, and count.
+    pub owners: bool,
 }
 
 /// Where the Dockerfile comes from.
@@ -97,6 +127,7 @@ pub struct World<'a> {
     pub progress: &'a dyn Progress,
     pub runner: &'a dyn Runner,
     pub puller: &'a dyn Puller,
+    pub fetcher: &'a dyn Fetcher,
     /// Time since the build started; for progress only.
     pub clock: &'a (dyn Fn() -> Duration + Sync),
 }

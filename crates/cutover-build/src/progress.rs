@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::StepReport;
+
 mod plain;
 
 pub use plain::Plain;
@@ -42,6 +44,10 @@ pub enum Event<'a> {
         step: StepId,
         error: &'a str,
         at: Duration,
+    },
+    /// With [`crate::BuildOptions::explain`], before a step's own events.
+    Explained {
+        report: &'a StepReport,
     },
     /// The image is in the store; one event per tag, or one with none.
     Exported {

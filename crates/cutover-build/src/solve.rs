@@ -6,10 +6,13 @@
 //! others wait. Nobody waits for a later stage, so nobody waits for himself.
 
 mod base;
+mod created;
+mod elsewhere;
 mod files;
 mod finish;
 mod flights;
 mod keys;
+mod last;
 mod mounts;
 mod run;
 mod slots;
@@ -26,13 +29,15 @@ use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, Platform};
 
 use self::flights::Flights;
+use self::last::LastBuild;
 use self::slots::Slots;
 use crate::cache::{Cache, Files};
-use crate::context::{self, Context};
+use crate::context::{self, Context, Material};
 use crate::dockerfile::expand::Variables as _;
 use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Lines};
 use crate::error::boxed;
 use crate::graph::{Graph, GraphError};
+use crate::remote::Download;
 use crate::stage::{Shared, Stage};
 use crate::vars;
 use crate::{BuildError, BuildOptions, Built, Cancel, Event, Place, World};
@@ -54,15 +59,16 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
     let target = options.platform.clone().unwrap_or_else(|| options.host_platform.clone());
     let shared = shared(options, &file, &target)
         .map_err(|(instruction, problem)| wrong(instruction.lines, problem, None))?;
-    let graph = Graph::new(&file, &shared.globals, options.target.as_deref(), &target).map_err(
-        |GraphError { lines, problem, hint }| match lines {
+    let graph =
+        Graph::new(&file, &shared.globals, options.target.as_deref(), &target, &options.contexts)
+            .map_err(|GraphError { lines, problem, hint }| match lines {
             Some(lines) => wrong(lines, problem, hint),
             None => BuildError::Target { problem, file: found.name.as_str().into(), hint },
-        },
-    )?;
+        })?;
     let epoch = epoch(options, &shared)?;
     let _lease = world.store.lease().map_err(boxed("lock the store"))?;
     let cache = Cache::open(&options.root).map_err(boxed("open the build cache"))?;
+    let last = LastBuild::load(&cache, options, &target, found.path.as_deref())?;
     let solver = Solver {
         options,
         world,
@@ -79,7 +85,9 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
         contexts: Flights::default(),
         stages: Flights::default(),
         images: Flights::default(),
+        downloads: Flights::default(),
         steps: Flights::default(),
+        last,
         last_step: AtomicUsize::new(0),
         cached: AtomicUsize::new(0),
         executed: AtomicUsize::new(0),
@@ -116,7 +124,7 @@ fn epoch(options: &BuildOptions, shared: &Shared) -> Result<Option<i64>, BuildEr
     {
         None | Some("") => Ok(options.source_date_epoch),
         // A directory, unlike a repository, has no time of its own.
-        Some("context") => Ok(None),
+        Some("context") => Ok(options.fetched.and_then(|fetched| fetched.time)),
         Some(text) => match text.parse() {
             Ok(epoch) => Ok(Some(epoch)),
             Err(_) => Err(BuildError::Epoch { text: text.to_owned() }),
@@ -159,9 +167,36 @@ struct Done {
     stage: Stage,
     /// Lowest first.
     layers: Vec<Layer>,
+    /// The time that files of the topmost layer have.
+    time: i64,
+    /// History lines of the base image.
+    inherited: usize,
+    origin: Origin,
+}
+
+/// What the files of a stage are at first, and after each step: for explaining.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    Scratch,
+    Image {
+        name: String,
+        digest: String,
+    },
+    /// A step, by its line.
+    Step(usize),
 }
 
 impl Done {
+    fn scratch(platform: &Platform) -> Self {
+        Self {
+            stage: Stage::scratch(platform),
+            layers: Vec::new(),
+            time: time::FIRST,
+            inherited: 0,
+            origin: Origin::Scratch,
+        }
+    }
+
     fn chain_ids(&self) -> Vec<Digest> {
         self.layers.iter().map(|layer| layer.chain_id.clone()).collect()
     }
@@ -193,8 +228,11 @@ struct Solver<'a> {
     stages: Flights<usize, Arc<Done>>,
     /// Base images by name and platform.
     images: Flights<(String, String), Arc<Done>>,
+    /// Files over HTTP, by address.
+    downloads: Flights<String, Download>,
     /// What this build has found or made, by key.
-    steps: Flights<Digest, (Layer, String)>,
+    steps: Flights<Digest, Layer>,
+    last: LastBuild,
     last_step: AtomicUsize,
     cached: AtomicUsize,
     executed: AtomicUsize,
@@ -204,8 +242,13 @@ struct Solver<'a> {
 /// A context with what is known of its files.
 #[derive(Debug)]
 struct Opened {
+    root: PathBuf,
     context: Context,
-    files: Files,
+    /// Absent for what is here for this build only.
+    files: Option<Files>,
+    /// Whether owners of the files count.
+    owners: bool,
+    _material: Option<Material>,
 }
 
 impl Solver<'_> {

@@ -43,8 +43,11 @@ impl Files {
     pub(crate) fn load(cache: &Cache, path: &Path, now: i64) -> Self {
         let context = path.to_string_lossy().into_owned();
         let query = "SELECT records FROM files WHERE context = ?1";
-        let records: Option<Vec<u8>> =
-            cache.db().query_row(query, [&context], |row| row.get(0)).optional().unwrap_or_default();
+        let records: Option<Vec<u8>> = cache
+            .db()
+            .query_row(query, [&context], |row| row.get(0))
+            .optional()
+            .unwrap_or_default();
         let known = records.map(|bytes| decode(&bytes)).unwrap_or_default();
         Self { context, known, used: Mutex::default(), fresh: AtomicBool::new(false), now }
     }

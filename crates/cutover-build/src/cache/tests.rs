@@ -8,14 +8,9 @@ fn steps_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path()).unwrap();
     let key = Digest::sha256(b"key");
-    let step = Step {
-        diff_id: Digest::sha256(b"d"),
-        chain_id: Digest::sha256(b"c"),
-        size: 7,
-        created: "2024-01-01T00:00:00Z".to_owned(),
-    };
+    let step = Step { diff_id: Digest::sha256(b"d"), chain_id: Digest::sha256(b"c"), size: 7 };
     assert_eq!(cache.step(&key).unwrap(), None);
-    cache.remember(&key, &step).unwrap();
+    cache.remember(&key, &step, 0).unwrap();
     let again = Cache::open(dir.path()).unwrap();
     assert_eq!(again.step(&key).unwrap().as_ref(), Some(&step));
     assert_eq!(Vec::from_iter(kept_chains(dir.path()).unwrap()), [step.chain_id]);

@@ -92,8 +92,9 @@ pub(super) fn of(
     let target = options.platform.clone().unwrap_or_else(|| options.host_platform.clone());
     let shared = solve::shared(options, file, &target)
         .map_err(|(instruction, problem)| Stop::at(instruction.lines, problem))?;
-    let graph = Graph::new(file, &shared.globals, options.target.as_deref(), &target)
-        .map_err(|GraphError { lines, problem, hint }| Stop { lines, problem, hint })?;
+    let graph =
+        Graph::new(file, &shared.globals, options.target.as_deref(), &target, &options.contexts)
+            .map_err(|GraphError { lines, problem, hint }| Stop { lines, problem, hint })?;
     let globals = globals(file, options, &target)?;
     let read = Read { file, shared: &shared, graph: &graph, target: &target, bases, globals };
     let mut parts = BTreeMap::new();

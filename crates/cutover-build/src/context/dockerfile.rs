@@ -15,7 +15,7 @@ pub(crate) struct Found {
 }
 
 /// Most bytes of a Dockerfile.
-const MAX_DOCKERFILE: u64 = 16 << 20;
+pub(super) const MAX_DOCKERFILE: u64 = 16 << 20;
 
 pub(crate) fn find(context: &Path, source: &DockerfileSource) -> Result<Found, BuildError> {
     if !context.is_dir() {
@@ -40,7 +40,7 @@ pub(crate) fn find(context: &Path, source: &DockerfileSource) -> Result<Found, B
 }
 
 /// Reads a file of at most `max` bytes.
-pub(super) fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs_err::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {

@@ -18,7 +18,7 @@ impl ContextSource {
     /// Reads the word of a command line. `Err` is a repository whose query is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = Path::new(text);
-        if url::is_http(text) || url::git(text)?.is_some() {
+        if url::git(text)?.is_some() || url::is_http(text) {
             return Ok(Self::Remote(text.to_owned()));
         }
         // The short form of old; a directory of this name wins.

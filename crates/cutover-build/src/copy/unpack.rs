@@ -28,7 +28,7 @@ impl Copier<'_> {
         let place = self.to.resolve(&super::relative(&self.op.destination))?;
         let made = self.to.make_dirs(&place, 0o755, self.owner.map(Owner::ids))?;
         for path in made.iter().rev() {
-            self.to.touch(path, (self.now, 0))?;
+            self.to.touch(path, (self.time, 0))?;
         }
         let below = self.to.subtree(&place)?;
         unpack(bytes, &below, name, self.owner)?;

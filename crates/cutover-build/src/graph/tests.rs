@@ -6,7 +6,7 @@ fn graph(text: &str, target: Option<&str>) -> Result<Graph, String> {
     let mut globals = Vars::default();
     globals.set("v", "12");
     globals.set("TARGETPLATFORM", "linux/arm64");
-    Graph::new(&file, &globals, target, &host).map_err(|error| {
+    Graph::new(&file, &globals, target, &host, &Contexts::default()).map_err(|error| {
         let line = error.lines.map_or(0, |lines| lines.start);
         let hint = error.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         format!("{line}: {}{hint}", error.problem)

@@ -74,6 +74,8 @@ fn render<W: Write>(
             finish(out, steps, step, at)?;
             writeln!(out, "#{step} ERROR: {error}\n")
         }
+        // They are more telling together, at the end.
+        Event::Explained { .. } => Ok(()),
         Event::Exported { image, tag: Some(tag), .. } => {
             writeln!(out, "image {image} tagged `{tag}`")
         }

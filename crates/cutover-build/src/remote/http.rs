@@ -8,6 +8,7 @@ use cutover_core::digest::{Algorithm, Hasher};
 use serde::{Deserialize, Serialize};
 
 use super::{FetchRequest, RemoteError, Remotes, kept, url};
+use crate::Cancel;
 
 /// Most bytes of one file.
 const MAX_BYTES: u64 = 32 << 30;
@@ -55,6 +56,7 @@ impl Remotes<'_> {
         let mut body_file = Hashed {
             file: tempfile::NamedTempFile::new_in(&directory)?,
             hasher: Hasher::new(algorithm),
+            cancel: self.cancel,
         };
         let authorization = self.authorization(address);
         // Another kind of digest would have to be made anew.
@@ -121,13 +123,17 @@ fn write(directory: &Path, path: &Path, record: &Record) -> io::Result<()> {
 }
 
 /// A file that is hashed while it is written.
-struct Hashed {
+struct Hashed<'a> {
     file: tempfile::NamedTempFile,
     hasher: Hasher,
+    cancel: &'a Cancel,
 }
 
-impl Write for Hashed {
+impl Write for Hashed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.cancel.is_raised() {
+            return Err(io::Error::other("the build was interrupted"));
+        }
         let count = self.file.write(bytes)?;
         self.hasher.update(&bytes[..count]);
         Ok(count)

@@ -22,7 +22,7 @@ fn tree() -> (tempfile::TempDir, Tree) {
 fn show(path: &str, include: Option<&str>, exclude: &[&str]) -> Vec<String> {
     let (_dir, tree) = tree();
     let from = From { tree: &tree, visible: None };
-    let source = Source { path: path.to_owned(), include: include.map(str::to_owned) };
+    let source = Source::local(path.to_owned(), include.map(str::to_owned));
     let exclude: Vec<String> = exclude.iter().map(|&text| text.to_owned()).collect();
     let selected = match from.select(&source, &exclude) {
         Ok(selected) => selected,

@@ -7,7 +7,7 @@ use cutover_core::Reference;
 use cutover_core::oci::Platform;
 use cutover_store::Image;
 
-use super::{Done, Layer, Solver};
+use super::{Done, Layer, Origin, Solver, time};
 use crate::dockerfile::Lines;
 use crate::stage::Stage;
 use crate::{BuildError, Event, platform};
@@ -27,6 +27,10 @@ impl Solver<'_> {
         let key = (name.to_owned(), platform::format(platform));
         self.images.get(&key, || {
             self.check_cancel()?;
+            if let Some((named, context)) = self.options.contexts.find(name, platform) {
+                let done = self.named(named, context, platform, lines);
+                return done.map(Arc::new);
+            }
             let reference: Reference =
                 name.parse().map_err(|error: cutover_core::reference::ParseReferenceError| {
                     self.wrong(lines, error.to_string(), None)
@@ -37,11 +41,11 @@ impl Solver<'_> {
                 instruction: format!("FROM {name}"),
                 source,
             })?;
-            Ok(Arc::new(to_done(image)))
+            Ok(Arc::new(to_done(name, image)))
         })
     }
 
-    fn find_or_pull(
+    pub(super) fn find_or_pull(
         &self,
         reference: &Reference,
         platform: &Platform,
@@ -79,7 +83,7 @@ impl Solver<'_> {
     }
 }
 
-fn to_done(image: Image) -> Done {
+pub(super) fn to_done(name: &str, image: Image) -> Done {
     let layers =
         image.manifest.layers.iter().zip(&image.chain_ids).zip(&image.config.rootfs.diff_ids);
     let layers = layers.map(|((descriptor, chain_id), diff_id)| Layer {
@@ -87,5 +91,11 @@ fn to_done(image: Image) -> Done {
         diff_id: diff_id.clone(),
         descriptor: descriptor.clone(),
     });
-    Done { layers: layers.collect(), stage: Stage::from_image(image.config) }
+    Done {
+        layers: layers.collect(),
+        time: time::FIRST,
+        inherited: image.config.history.len(),
+        origin: Origin::Image { name: name.to_owned(), digest: image.digest.to_string() },
+        stage: Stage::from_image(image.config),
+    }
 }

@@ -9,23 +9,45 @@ use cutover_runtime::mounts;
 use cutover_runtime::spec::Rootfs;
 use cutover_store::Draft;
 
+use super::elsewhere::Part;
 use super::steps::{Failure, Step};
 use super::{Done, Opened, Solver};
-use crate::BuildError;
 use crate::cache::Files;
 use crate::context::Context;
 use crate::copy::{Copier, Owner, relative};
 use crate::error::boxed;
-use crate::fingerprint::{self, Fingerprint, ReadFiles};
-use crate::op::CopyOp;
+use crate::explain::Listing;
+use crate::fingerprint::{self, FileDigests, Fingerprint, ReadFiles};
+use crate::op::{CopyOp, Op};
 use crate::select::{From, SelectError, Selected};
 use crate::tree::{Tree, TreeError};
+use crate::{BuildError, FetchedContext};
 
 /// What a copy takes: known by its content, listed only if it was not known.
 #[derive(Debug)]
 pub(super) struct Selection {
     pub(super) content: Digest,
-    listed: Option<Vec<Selected>>,
+    pub(super) listed: Option<Vec<Selected>>,
+    /// Each source by itself, where one is from elsewhere.
+    pub(super) parts: Vec<Part>,
+}
+
+/// Files that a step depends on, and how to speak of where they are.
+#[derive(Clone, Debug)]
+pub(super) struct Content {
+    pub(super) source: String,
+    pub(super) digest: Digest,
+}
+
+impl Selection {
+    pub(super) fn content(&self, step: &Step<'_>) -> Content {
+        let source = match step.op {
+            Op::Copy(copy) => copy.from.as_deref(),
+            _ => None,
+        };
+        let source = source.map_or("the build context".to_owned(), |from| format!("`{from}`"));
+        Content { source, digest: self.content.clone() }
+    }
 }
 
 impl Solver<'_> {
@@ -36,6 +58,9 @@ impl Solver<'_> {
             instruction: step.shown.to_owned(),
             source: Box::new(error),
         };
+        if copy.sources.iter().any(|source| source.remote.is_some()) {
+            return self.select_elsewhere(copy, step);
+        }
         if let Some(source) = &step.source {
             return self.select_in(source, copy).map_err(|error| match error {
                 SelectFailure::Select(error) => failed(self, error),
@@ -44,16 +69,28 @@ impl Solver<'_> {
         }
         if copy.sources.is_empty() {
             let content = Fingerprint::new("no files").finish();
-            return Ok(Selection { content, listed: Some(Vec::new()) });
+            return Ok(Selection { content, listed: Some(Vec::new()), parts: Vec::new() });
         }
-        let opened = self.context()?;
+        let opened = self.context_of(copy)?;
         let from = opened.from();
         let select = || {
             let listed = list(&from, copy)?;
-            let content = fingerprint::of_files(&from, &listed, false, &opened.files)?;
-            Ok(Selection { content, listed: Some(listed) })
+            let (content, listing) =
+                fingerprint::of_files(&from, &listed, opened.owners, opened.digests())?;
+            Ok((Selection { content, listed: Some(listed), parts: Vec::new() }, listing))
         };
-        select().map_err(|error| failed(self, error))
+        let (selection, listing) = select().map_err(|error| failed(self, error))?;
+        self.remember_listing(&selection.content, &listing)?;
+        Ok(selection)
+    }
+
+    /// Keeps a list of files, to say next time which of them changed.
+    fn remember_listing(&self, content: &Digest, listing: &Listing) -> Result<(), BuildError> {
+        if self.cache.has_listing(content).map_err(boxed("read the build cache"))? {
+            return Ok(());
+        }
+        let written = self.cache.remember_listing(content, listing);
+        written.map_err(boxed("write the build cache"))
     }
 
     /// The build context, opened when first asked for.
@@ -63,10 +100,20 @@ impl Solver<'_> {
             let step = self.started("[internal] load build context");
             let path = &self.options.context;
             let canonical = fs_err::canonicalize(path).map_err(boxed("open the build context"))?;
-            let context = Context::open(&canonical, self.dockerfile.as_deref())?;
-            let files = Files::load(&self.cache, &canonical, self.options.now);
+            let (root, owners, _material) = (canonical, false, None);
+            let opened = match self.options.fetched {
+                None => {
+                    let context = Context::open(&root, self.dockerfile.as_deref())?;
+                    let files = Some(Files::load(&self.cache, &root, self.options.now));
+                    Opened { root, context, files, owners, _material }
+                }
+                Some(FetchedContext { owners, .. }) => {
+                    let context = Context::all(&root)?;
+                    Opened { root, context, files: None, owners, _material }
+                }
+            };
             self.done(step);
-            Ok(Arc::new(Opened { context, files }))
+            Ok(Arc::new(opened))
         })
     }
 
@@ -83,18 +130,19 @@ impl Solver<'_> {
         let selection = selection.finish();
         let cached = self.cache.content(&selection).map_err(boxed("read the build cache"))?;
         if let Some(content) = cached {
-            return Ok(Selection { content, listed: None });
+            return Ok(Selection { content, listed: None, parts: Vec::new() });
         }
         let tree = self.tree_of(source)?;
         let from = From { tree: &tree, visible: None };
         let listed = list(&from, copy)?;
         let keep_owners = copy.chown.is_empty();
-        let content = fingerprint::of_files(&from, &listed, keep_owners, &ReadFiles)
+        let (content, listing) = fingerprint::of_files(&from, &listed, keep_owners, &ReadFiles)
             .map_err(SelectError::from)?;
+        self.remember_listing(&content, &listing)?;
         self.cache
             .remember_content(&selection, &content)
             .map_err(boxed("write the build cache"))?;
-        Ok(Selection { content, listed: None })
+        Ok(Selection { content, listed: None, parts: Vec::new() })
     }
 
     /// The files of a finished stage, mounted where only we see them.
@@ -113,8 +161,8 @@ impl Solver<'_> {
         &self,
         draft: &Draft,
         copy: &CopyOp,
-        step: &Step<'_>,
-        selected: &Selection,
+        (step, selected): (&Step<'_>, &Selection),
+        time: i64,
     ) -> Result<(), Failure> {
         let whole = mounted(draft)?;
         // A linked copy does not look at what is below it.
@@ -128,32 +176,11 @@ impl Solver<'_> {
             op: copy,
             owner,
             keep_owners: step.source.is_some(),
-            now: self.now(),
+            time,
         };
-        let tree = match &step.source {
-            Some(source) => Some(self.tree_of(source).map_err(box_build)?),
-            None => None,
-        };
-        let opened = match (&tree, copy.sources.is_empty()) {
-            (None, false) => Some(self.context().map_err(box_build)?),
-            _ => None,
-        };
-        let from = match (&tree, &opened) {
-            (Some(tree), _) => Some(From { tree, visible: None }),
-            (None, opened) => opened.as_ref().map(|opened| opened.from()),
-        };
-        if let Some(from) = from {
-            let fresh;
-            let listed = match &selected.listed {
-                Some(listed) => listed,
-                None => {
-                    fresh = list(&from, copy)?;
-                    &fresh
-                }
-            };
-            for one in listed {
-                copier.copy(&from, one)?;
-            }
+        match selected.parts.as_slice() {
+            [] => self.copy_files(&copier, copy, step, selected)?,
+            parts => self.copy_parts(&copier, parts, step)?,
         }
         for (name, content) in &copy.inline {
             copier.inline(name, content)?;
@@ -161,7 +188,47 @@ impl Solver<'_> {
         Ok(())
     }
 
-    pub(super) fn mkdir(&self, draft: &Draft, path: &str, owner: &str) -> Result<(), Failure> {
+    /// Copies what was selected of a stage or a context.
+    pub(super) fn copy_files(
+        &self,
+        copier: &Copier<'_>,
+        copy: &CopyOp,
+        step: &Step<'_>,
+        selected: &Selection,
+    ) -> Result<(), Failure> {
+        let tree = match &step.source {
+            Some(source) => Some(self.tree_of(source).map_err(box_build)?),
+            None => None,
+        };
+        let opened = match (&tree, copy.sources.is_empty()) {
+            (None, false) => Some(self.context_of(copy).map_err(box_build)?),
+            _ => None,
+        };
+        let from = match (&tree, &opened) {
+            (Some(tree), _) => From { tree, visible: None },
+            (None, Some(opened)) => opened.from(),
+            (None, None) => return Ok(()),
+        };
+        let keep_owners = copier.keep_owners || opened.as_ref().is_some_and(|opened| opened.owners);
+        let copier = Copier { keep_owners, ..*copier };
+        let fresh;
+        let listed = match &selected.listed {
+            Some(listed) => listed,
+            None => {
+                fresh = list(&from, copy)?;
+                &fresh
+            }
+        };
+        Ok(listed.iter().try_for_each(|one| copier.copy(&from, one))?)
+    }
+
+    pub(super) fn mkdir(
+        &self,
+        draft: &Draft,
+        path: &str,
+        owner: &str,
+        time: i64,
+    ) -> Result<(), Failure> {
         let tree = mounted(draft)?;
         let owner = match owner {
             "" => None,
@@ -169,7 +236,7 @@ impl Solver<'_> {
         };
         let path = tree.resolve(&relative(path))?;
         for made in tree.make_dirs(&path, 0o755, owner)?.iter().rev() {
-            tree.touch(made, (self.now(), 0))?;
+            tree.touch(made, (time, 0))?;
         }
         Ok(())
     }
@@ -178,6 +245,13 @@ impl Solver<'_> {
 impl Opened {
     pub(super) fn from(&self) -> From<'_> {
         From { tree: &self.context.tree, visible: Some(&self.context.visible) }
+    }
+
+    pub(super) fn digests(&self) -> &dyn FileDigests {
+        match &self.files {
+            Some(files) => files,
+            None => &ReadFiles,
+        }
     }
 }
 
@@ -199,7 +273,7 @@ impl std::convert::From<BuildError> for SelectFailure {
     }
 }
 
-fn box_build(error: BuildError) -> Failure {
+pub(super) fn box_build(error: BuildError) -> Failure {
     Failure::Other(Box::new(error))
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, History, ImageConfig, RootFs, media_type};
 
-use super::{Done, Solver, time};
+use super::{Done, Solver};
 use crate::error::boxed;
 use crate::{BuildError, Built, Event};
 
@@ -30,7 +30,7 @@ impl Solver<'_> {
             images.tag(tag, &image.digest).map_err(boxed("name the image"))?;
         }
         self.done(step);
-        self.report(&image.config_digest);
+        self.exported(&image.config_digest);
         Ok(Built {
             image: image.digest,
             config: image.config_digest,
@@ -40,7 +40,7 @@ impl Solver<'_> {
         })
     }
 
-    fn report(&self, image: &Digest) {
+    fn exported(&self, image: &Digest) {
         let (image, at) = (image.as_str(), (self.world.clock)());
         let exported = |tag: Option<&str>| {
             self.world.progress.on(Event::Exported { image, tag, at });
@@ -61,21 +61,18 @@ impl Solver<'_> {
             config.architecture.clone_from(&platform.architecture);
             config.variant.clone_from(&platform.variant);
         }
-        if let Some(epoch) = self.epoch {
-            let epoch = time::rfc3339(epoch);
-            let unset = config.history.iter_mut().filter(|line| line.created.is_none());
-            unset.for_each(|line| line.created = Some(epoch.clone()));
+        let created = Some(self.created(done));
+        fit(&mut config.history, done.layers.len());
+        for line in config.history.iter_mut().skip(done.inherited) {
+            line.created.clone_from(&created);
         }
-        complete(&mut config.history, done.layers.len());
-        let times = config.history.iter().rev();
-        config.created = times.filter_map(|line| line.created.clone()).next();
+        config.created = created;
         config
     }
 }
 
-/// Makes history and layers agree in number, and gives metadata lines the time of the layer before
-/// them, or that of the first new layer, as BuildKit does.
-fn complete(history: &mut Vec<History>, layers: usize) {
+/// Makes history and layers agree in number, as BuildKit does.
+fn fit(history: &mut Vec<History>, layers: usize) {
     let is_layer = |line: &&mut History| line.empty_layer != Some(true);
     let said = history.iter_mut().filter(is_layer).count();
     let surplus = history.iter_mut().filter(is_layer).skip(layers);
@@ -86,66 +83,24 @@ fn complete(history: &mut Vec<History>, layers: usize) {
             ..History::default()
         });
     }
-    let mut before = None;
-    let mut missing = false;
-    for line in history.iter() {
-        match &line.created {
-            Some(created) => {
-                before = Some(created.clone());
-                if missing {
-                    break;
-                }
-            }
-            None => missing = true,
-        }
-    }
-    let mut missing = false;
-    for line in history.iter_mut() {
-        match &line.created {
-            Some(created) if missing => before = Some(created.clone()),
-            Some(_) => {}
-            None => {
-                missing = true;
-                line.created.clone_from(&before);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(history: &[(Option<&str>, bool)], layers: usize, expected: &[&str]) {
-        let line = |(created, empty): &(Option<&str>, bool)| History {
-            created: created.map(str::to_owned),
-            empty_layer: empty.then_some(true),
-            ..History::default()
-        };
-        let mut history: Vec<History> = history.iter().map(line).collect();
-        complete(&mut history, layers);
-        let show = |line: &History| {
-            let mark = if line.empty_layer == Some(true) { "-" } else { "" };
-            format!("{mark}{}", line.created.as_deref().unwrap_or("?"))
-        };
-        assert_eq!(history.iter().map(show).collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn metadata_lines_have_the_time_of_a_layer() {
-        check(
-            &[(Some("base"), false), (None, true), (Some("new"), false), (None, true)],
-            2,
-            &["base", "-new", "new", "-new"],
-        );
-        check(&[(Some("base"), false), (None, true)], 1, &["base", "-base"]);
-        check(&[(None, true)], 0, &["-?"]);
-    }
-
     #[test]
     fn history_and_layers_agree() {
-        check(&[(Some("a"), false), (Some("b"), false)], 1, &["a", "-b"]);
-        check(&[(Some("a"), true)], 1, &["-a", "a"]);
+        let line =
+            |empty: bool| History { empty_layer: empty.then_some(true), ..History::default() };
+        let check = |lines: &[bool], layers: usize, expected: &[bool]| {
+            let mut history: Vec<History> = lines.iter().map(|empty| line(*empty)).collect();
+            fit(&mut history, layers);
+            let empty = history.iter().map(|line| line.empty_layer == Some(true));
+            assert_eq!(empty.collect::<Vec<_>>(), expected);
+        };
+        check(&[false, true, false], 2, &[false, true, false]);
+        check(&[false, false], 1, &[false, true]);
+        check(&[true], 1, &[true, false]);
     }
 }

@@ -6,20 +6,17 @@ mod caches;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cutover_core::Digest;
-
 use self::bind::Bind;
+use super::files::Content;
 use super::steps::{Failure, Step};
 use super::{Done, Opened, Solver};
 use crate::caches::{CacheMountError, Held, Identity};
 use crate::copy::CopyError;
 use crate::dockerfile::{Instruction, Kind as Word, RunNetwork};
-use crate::fingerprint::Fingerprint;
 use crate::graph::From;
 use crate::mount::{CacheMount, Mount, MountKind, SecretMount};
 use crate::op::{CopyOp, RunOp, Source};
 use crate::select::{SelectError, Selected};
-use crate::stage::Stage;
 use crate::{BuildError, Entitlement, StepMount, StepSource};
 
 /// Why a mount cannot be made.
@@ -126,8 +123,7 @@ impl Solver<'_> {
             };
             let Some(from) = from else { return Ok(None) };
             if from == "scratch" {
-                let nothing = Done { stage: Stage::scratch(&self.target), layers: Vec::new() };
-                return Ok(Some(Arc::new(nothing)));
+                return Ok(Some(Arc::new(Done::scratch(&self.target))));
             }
             let from: From = self.graph.mounts_from(from);
             self.files_of(index, Some(from), instruction).map(Some)
@@ -140,9 +136,8 @@ impl Solver<'_> {
         &self,
         run: &RunOp,
         step: &Step<'_>,
-    ) -> Result<Option<Digest>, BuildError> {
-        let mut content = Fingerprint::new("mounted 1");
-        let mut any = false;
+    ) -> Result<Vec<Content>, BuildError> {
+        let mut contents = Vec::new();
         for (mount, source) in run.mounts.iter().zip(&step.mounts) {
             let path = match &mount.kind {
                 MountKind::Bind { source, .. } => source,
@@ -150,10 +145,10 @@ impl Solver<'_> {
                 _ => continue,
             };
             let selection = self.select(&all_of(path), &taking(step, source.clone()))?;
-            content.field(&mount.target, selection.content.as_str());
-            any = true;
+            let source = format!("the mount `{}`", mount.target);
+            contents.push(Content { source, digest: selection.content });
         }
-        Ok(any.then(|| content.finish()))
+        Ok(contents)
     }
 
     /// Makes everything that a RUN's mounts need; `scratch` is the step's own directory.
@@ -257,7 +252,7 @@ fn all_of(path: &str) -> CopyOp {
     let path = literal(path);
     CopyOp {
         from: None,
-        sources: vec![Source { path, include: None }],
+        sources: vec![Source::local(path, None)],
         inline: Vec::new(),
         destination: "/".to_owned(),
         chown: String::new(),

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Done, Solver, steps};
+use super::{Done, Origin, Solver, steps};
 use crate::dockerfile::{self, Instruction, Kind};
 use crate::error::boxed;
 use crate::graph::{Base, From};
@@ -32,12 +32,21 @@ impl Numbering {
 impl Solver<'_> {
     pub(super) fn all(&self) -> Result<Built, BuildError> {
         self.check_allowed()?;
-        self.needed_stages()?;
-        for opened in self.contexts.made() {
-            opened.files.save(&self.cache).map_err(boxed("write the build cache"))?;
-        }
+        let result = self.needed_stages();
+        self.save()?;
+        result?;
         let done = self.stage(self.graph.target)?;
         self.finish(&done)
+    }
+
+    /// Keeps what was learnt, of a failed build too.
+    fn save(&self) -> Result<(), BuildError> {
+        for opened in self.contexts.made() {
+            if let Some(files) = &opened.files {
+                files.save(&self.cache).map_err(boxed("write the build cache"))?;
+            }
+        }
+        self.last.save(&self.cache, self.options.now).map_err(boxed("write the build cache"))
     }
 
     /// Builds all needed stages; the first failure stops the others and is the one to report.
@@ -82,6 +91,9 @@ impl Solver<'_> {
         let mut numbering = self.numbering(index);
         let mut done = self.base(index, &mut numbering)?;
         let triggers = done.stage.take_triggers();
+        if self.graph.nodes[index].replaced {
+            return Ok(done);
+        }
         numbering.total += triggers.len();
         for trigger in &triggers {
             let instruction =
@@ -119,10 +131,10 @@ impl Solver<'_> {
         let node = &self.graph.nodes[index];
         let platform = node.platform.clone().unwrap_or_else(|| self.target.clone());
         match &node.base {
-            Base::Scratch => Ok(Done { stage: Stage::scratch(&platform), layers: Vec::new() }),
+            Base::Scratch => Ok(Done::scratch(&platform)),
             Base::Stage(base) => {
                 let base = self.stage(*base)?;
-                Ok(Done { stage: Stage::from_stage(&base.stage), layers: base.layers.clone() })
+                Ok(Done { stage: Stage::from_stage(&base.stage), ..Done::clone(&base) })
             }
             Base::Image(name) => {
                 let explicit = node.platform.is_some() || self.options.platform.is_some();
@@ -158,12 +170,13 @@ impl Solver<'_> {
         };
         let name = numbering.name(&shown);
         let (name, shown) = (name.as_str(), shown.as_str());
-        let step = steps::Step { op: &op, source, mounts, instruction, name, shown };
-        let (layer, created) = self.step(done, &step)?;
+        let stage = self.file.stages[index].name.clone().unwrap_or_else(|| index.to_string());
+        let place = steps::Location { stage, index, position: numbering.next };
+        let step = steps::Step { op: &op, source, mounts, instruction, name, shown, place };
+        let (layer, time) = self.step(done, &step)?;
         done.layers.push(layer);
-        if let Some(line) = done.stage.image.history.last_mut() {
-            line.created = Some(created);
-        }
+        done.time = time;
+        done.origin = Origin::Step(instruction.lines.start);
         Ok(())
     }
 

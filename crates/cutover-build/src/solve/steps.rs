@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use cutover_core::Digest;
 use cutover_core::oci::{Descriptor, media_type};
-use cutover_store::Draft;
 
-use super::{Done, Layer, Solver, files, keys, time};
+use super::{Done, Layer, Solver, files, time};
 use crate::cache;
 use crate::dockerfile::Instruction;
+use crate::explain::Cause;
 use crate::op::Op;
 use crate::{BuildError, Event};
 
@@ -26,6 +26,7 @@ pub(super) struct Step<'a> {
     /// `[2/5] RUN make`.
     pub(super) name: &'a str,
     pub(super) shown: &'a str,
+    pub(super) place: Location,
 }
 
 /// Why a step failed.
@@ -44,37 +45,87 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
+/// Where a step is: its stage, and its number there.
+#[derive(Clone, Debug)]
+pub(super) struct Location {
+    pub(super) stage: String,
+    pub(super) index: usize,
+    pub(super) position: usize,
+}
+
+impl Step<'_> {
+    /// A layer that depends on nothing below it.
+    pub(super) fn is_linked(&self) -> bool {
+        matches!(self.op, Op::Copy(copy) if copy.link)
+    }
+}
+
 impl Solver<'_> {
-    /// The layer of `step` on top of `done`, and when it was made.
-    pub(super) fn step(&self, done: &Done, step: &Step<'_>) -> Result<(Layer, String), BuildError> {
+    /// The layer of `step` on top of `done`, and the time that its files have.
+    pub(super) fn step(&self, done: &Done, step: &Step<'_>) -> Result<(Layer, i64), BuildError> {
         self.check_cancel()?;
-        let selected = match step.op {
-            Op::Copy(copy) => Some(self.select(copy, step)?),
-            _ => None,
+        let (selected, contents) = match step.op {
+            Op::Copy(copy) => {
+                let selected = self.select(copy, step)?;
+                let content = selected.content(step);
+                (Some(selected), vec![content])
+            }
+            Op::Run(run) => (None, self.mounted_content(run, step)?),
+            Op::Mkdir { .. } => (None, Vec::new()),
         };
-        let mounted = match step.op {
-            Op::Run(run) => self.mounted_content(run, step)?,
-            _ => None,
-        };
-        let content = selected.as_ref().map(|selected| &selected.content).or(mounted.as_ref());
-        let key = keys::of(&done.top(), step.op, content, self);
+        let (key, inputs) = self.inputs(done, step, &contents).finish();
+        let below = if step.is_linked() { time::FIRST } else { done.time };
+        let time = self.epoch.unwrap_or_else(|| time::of_layer(below, &key));
+        let mut causes = Vec::new();
         // A step of another stage that does the same is waited for and then found.
         let mut found = true;
-        let made = self.steps.get(&key, || {
-            if !self.options.no_cache
-                && let Some(made) = self.remembered(&key)?
-            {
-                return Ok(made);
+        let mut make = || {
+            let asked = self.is_asked_anew(step);
+            if !asked && let Some(layer) = self.remembered(done, step, &key)? {
+                return Ok(layer);
             }
             found = false;
-            self.make(done, step, selected, &key)
-        })?;
+            if self.options.explain {
+                causes = match asked {
+                    true => vec![Cause::Asked],
+                    false => self.causes(done, step, &key, &inputs),
+                };
+            }
+            self.make(done, step, selected.as_ref(), (&key, time))
+        };
+        let made = match step.is_linked() {
+            // The same layer on top of others is another one.
+            true => make(),
+            false => self.steps.get(&key, make),
+        };
+        if self.options.explain {
+            let report = self.report(step, causes);
+            self.world.progress.on(Event::Explained { report: &report });
+        }
+        let layer = made?;
         if found {
             self.cached.fetch_add(1, Ordering::Relaxed);
             let (step, name) = (self.next_step(), step.name);
             self.world.progress.on(Event::Cached { step, name });
         }
-        Ok(made)
+        let record = cache::Record {
+            stage: step.place.stage.clone(),
+            position: step.place.position,
+            text: step.instruction.code.clone(),
+            key: key.to_string(),
+            inputs,
+        };
+        self.last.add(record, key);
+        Ok((layer, time.max(done.time)))
+    }
+
+    /// `--no-cache`, `--no-cache-filter`.
+    fn is_asked_anew(&self, step: &Step<'_>) -> bool {
+        let named = |name: &String| {
+            let name = name.to_lowercase();
+            name == step.place.stage || name == step.place.index.to_string()
+        };
+        self.options.no_cache || self.options.no_cache_filter.iter().any(named)
     }
 
     /// Executes a step and remembers what it made.
@@ -82,67 +133,69 @@ impl Solver<'_> {
         &self,
         done: &Done,
         step: &Step<'_>,
-        selected: Option<files::Selection>,
-        key: &Digest,
-    ) -> Result<(Layer, String), BuildError> {
+        selected: Option<&files::Selection>,
+        (key, time): (&Digest, i64),
+    ) -> Result<Layer, BuildError> {
         let _slot = self.slots.take();
         self.check_cancel()?;
         let id = self.started(step.name);
-        let made = self
-            .execute(done, step, selected, id)
-            .map_err(|failure| self.explain(step, id, failure))?;
+        let layer = self
+            .execute(done, step, selected, (id, time))
+            .map_err(|failure| self.failure(step, id, failure))?;
         self.done(id);
         self.executed.fetch_add(1, Ordering::Relaxed);
         let remembered = cache::Step {
-            diff_id: made.0.diff_id.clone(),
-            chain_id: made.0.chain_id.clone(),
-            size: made.0.descriptor.size,
-            created: made.1.clone(),
+            diff_id: layer.diff_id.clone(),
+            chain_id: layer.chain_id.clone(),
+            size: layer.descriptor.size,
         };
-        let written = self.cache.remember(key, &remembered);
+        let written = self.cache.remember(key, &remembered, self.options.now);
         written.map_err(crate::error::boxed("write the build cache"))?;
-        Ok(made)
+        Ok(layer)
     }
 
-    fn remembered(&self, key: &Digest) -> Result<Option<(Layer, String)>, BuildError> {
-        let step = self.cache.step(key).map_err(crate::error::boxed("read the build cache"))?;
-        let there = |step: &cache::Step| self.world.store.snapshots().contains(&step.chain_id);
-        Ok(step
-            .filter(there)
-            .map(|step| (to_layer(step.chain_id, step.diff_id, step.size), step.created)))
+    fn remembered(
+        &self,
+        done: &Done,
+        step: &Step<'_>,
+        key: &Digest,
+    ) -> Result<Option<Layer>, BuildError> {
+        let known = self.cache.step(key).map_err(crate::error::boxed("read the build cache"))?;
+        let Some(known) = known else { return Ok(None) };
+        let chain_id = match step.is_linked() {
+            true => cutover_store::chain_id(done.chain_ids().last(), &known.diff_id),
+            false => known.chain_id,
+        };
+        let there = self.world.store.snapshots().contains(&chain_id);
+        Ok(there.then(|| to_layer(chain_id, known.diff_id, known.size)))
     }
 
     fn execute(
         &self,
         done: &Done,
         step: &Step<'_>,
-        selected: Option<files::Selection>,
-        id: usize,
-    ) -> Result<(Layer, String), Failure> {
+        selected: Option<&files::Selection>,
+        (id, time): (usize, i64),
+    ) -> Result<Layer, Failure> {
         let draft = self.world.store.snapshots().draft(&done.chain_ids())?;
         match (step.op, selected) {
             (Op::Run(run), _) => self.run(&draft, run, step, id)?,
-            (Op::Copy(copy), Some(selected)) => self.copy(&draft, copy, step, &selected)?,
+            (Op::Copy(copy), Some(selected)) => {
+                self.copy(&draft, copy, (step, selected), time)?;
+            }
             (Op::Copy(_), None) => {}
-            (Op::Mkdir { path, owner }, _) => self.mkdir(&draft, path, owner)?,
+            (Op::Mkdir { path, owner }, _) => self.mkdir(&draft, path, owner, time)?,
         }
-        self.commit(draft)
-    }
-
-    fn commit(&self, draft: Draft) -> Result<(Layer, String), Failure> {
-        if let Some(epoch) = self.epoch {
-            files::clamp_times(&draft.upper, epoch)?;
+        if self.cancel.is_raised() {
+            // What was cut short is no layer.
+            return Err(Failure::Other(Box::new(BuildError::Interrupted)));
         }
-        let created = time::rfc3339(self.now());
-        let layer = draft.commit(&created)?;
-        Ok((to_layer(layer.chain_id, layer.diff_id, layer.size), created))
+        files::clamp_times(&draft.upper, time)?;
+        let layer = draft.commit(&time::rfc3339(self.options.now))?;
+        Ok(to_layer(layer.chain_id, layer.diff_id, layer.size))
     }
 
-    pub(super) fn now(&self) -> i64 {
-        self.epoch.unwrap_or(self.options.now)
-    }
-
-    fn explain(&self, step: &Step<'_>, id: usize, failure: Failure) -> BuildError {
+    fn failure(&self, step: &Step<'_>, id: usize, failure: Failure) -> BuildError {
         let place = (self.place)(step.instruction.lines);
         if self.cancel.is_raised() {
             self.failed(id, "canceled");

@@ -1,4 +1,21 @@
-//! Seconds since 1970 → RFC 3339, without a calendar library.
+//! The time that a layer's files have, and seconds since 1970 → RFC 3339 without a calendar library.
+//!
+//! A cached layer must be the layer that would be made anew, so no clock and no commit may be in it:
+//! a layer's time is a function of its key. It grows from layer to layer of a stage, so that what a
+//! step makes is younger than what it was made of, and it is another one when the key is another
+//! one, so that web servers' entity tags, made of time and size, change with the content. See
+//! docs/decisions/0012-times-in-layers.md.
+
+use cutover_core::Digest;
+
+/// 2000-01-01: every layer's time is later.
+pub(crate) const FIRST: i64 = 946_684_800;
+
+/// The time of the layer with this key on top of one with the time `below`: up to three days later.
+pub(crate) fn of_layer(below: i64, key: &Digest) -> i64 {
+    let digits = key.hex().get(..8).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    below + 1 + i64::from(digits.unwrap_or(0) % (1 << 18))
+}
 
 /// `2006-01-02T15:04:05Z`.
 pub(crate) fn rfc3339(seconds: i64) -> String {

@@ -4,8 +4,9 @@ use super::{Shared, Stage, StageError};
 use crate::chmod::Chmod;
 use crate::dockerfile::expand::Expander;
 use crate::dockerfile::{Copy, Inline};
-use crate::op::{CopyOp, Op, Source};
+use crate::op::{CopyOp, Op, Remote, Source};
 use crate::path;
+use crate::remote::url::{self, GitUrl, Kind};
 
 impl Stage {
     pub(super) fn copy(
@@ -19,13 +20,11 @@ impl Stage {
         let chmod = self.expand(&copy.chmod, shared)?;
         let sources = self.expand_all(&copy.sources, shared)?;
         let target = self.expand(&copy.destination, shared)?;
-        for source in &sources {
-            check_source(source, add, keyword)?;
-        }
-        if !copy.checksum.is_empty() {
-            let problem = "`--checksum` is for URLs: `ADD` of a URL is not supported yet";
-            return Err(StageError::Invalid(problem.to_owned()));
-        }
+        let checksum = self.expand(&copy.checksum, shared)?;
+        let given = Given { copy, add, checksum: &checksum };
+        let found = sources.iter().map(|source| given.source(source));
+        let found = found.collect::<Result<Vec<_>, _>>().map_err(StageError::Invalid)?;
+        given.check(&found).map_err(StageError::Invalid)?;
         let inline = copy.inline.iter().map(|inline| self.inline(inline));
         let inline = inline.collect::<Result<Vec<_>, _>>()?;
         let mut line = keyword.to_owned();
@@ -45,7 +44,7 @@ impl Stage {
         };
         Ok(Op::Copy(CopyOp {
             from: Some(copy.from.clone()).filter(|from| !from.is_empty()),
-            sources: sources.iter().map(|source| to_source(source, copy.parents)).collect(),
+            sources: found,
             inline,
             destination: path::destination(self.cwd(), &target),
             chown,
@@ -67,37 +66,76 @@ impl Stage {
     }
 }
 
-/// Splits `--parents` at its pivot `/./`.
-fn to_source(source: &str, parents: bool) -> Source {
-    if !parents {
-        return Source { path: path::absolute("/", source), include: None };
+/// What an instruction says of its sources.
+struct Given<'a> {
+    copy: &'a Copy,
+    add: bool,
+    checksum: &'a str,
+}
+
+impl Given<'_> {
+    fn source(&self, text: &str) -> Result<Source, String> {
+        let remote = match url::kind(text)? {
+            Kind::Path => return Ok(self.local(text)),
+            Kind::Git(_) if !self.add => {
+                return Err("source can't be a git ref for COPY".to_owned());
+            }
+            Kind::Http if !self.add => return Err("source can't be a URL for COPY".to_owned()),
+            Kind::Git(url) => self.git(url)?,
+            Kind::Http => Remote::Http {
+                url: text.to_owned(),
+                checksum: match self.checksum {
+                    "" => None,
+                    text => Some(text.parse().map_err(|_| {
+                        format!("checksum `{text}` is not a digest, e.g. `sha256:…`")
+                    })?),
+                },
+                unpack: self.copy.unpack == Some(true),
+            },
+        };
+        Ok(Source { path: String::new(), include: None, remote: Some(remote) })
     }
-    let (parent, pattern) = source.split_once("/./").unwrap_or(("/", source));
-    let include = path::absolute("/", pattern).trim_start_matches('/').to_owned();
-    Source { path: path::absolute("/", parent), include: Some(include) }
-}
 
-fn check_source(source: &str, add: bool, keyword: &str) -> Result<(), StageError> {
-    let git = is_git(source);
-    let url = source.starts_with("http://") || source.starts_with("https://");
-    let problem = match (add, git, url) {
-        (_, false, false) => return Ok(()),
-        (true, true, _) => format!("`{keyword}` of a git repository is not supported yet"),
-        (true, false, _) => format!("`{keyword}` of a URL is not supported yet"),
-        (false, true, _) => "source can't be a git ref for COPY".to_owned(),
-        (false, false, _) => "source can't be a URL for COPY".to_owned(),
-    };
-    Err(StageError::Invalid(problem))
-}
+    fn git(&self, mut url: GitUrl) -> Result<Remote, String> {
+        if let (Some(flag), Some(query)) = (self.copy.keep_git_dir, url.keep_git_dir)
+            && flag != query
+        {
+            return Err("inconsistent keep-git-dir configuration".to_owned());
+        }
+        if !self.checksum.is_empty() {
+            match &url.checksum {
+                Some(own) if own != self.checksum => {
+                    return Err(format!("checksum mismatch `{}` != `{own}`", self.checksum));
+                }
+                _ if !self.checksum.chars().all(|ch| ch.is_ascii_hexdigit()) => {
+                    let checksum = self.checksum;
+                    return Err(format!("checksum `{checksum}` is not the hash of a commit"));
+                }
+                _ => url.checksum = Some(self.checksum.to_owned()),
+            }
+        }
+        let keep_git_dir = url.keep_git_dir.or(self.copy.keep_git_dir).unwrap_or(false);
+        Ok(Remote::Git { url, keep_git_dir })
+    }
 
-/// Whether a source is a git URL and no file: `https://host/x.git`, `git@host:x`, `git://`, `ssh://`.
-fn is_git(source: &str) -> bool {
-    let before_ref = source.split(['#', '?']).next().unwrap_or_default();
-    let scp = source
-        .split_once('@')
-        .is_some_and(|(user, rest)| rest.contains(':') && user == "git" && !rest.contains("://"));
-    let web = before_ref.starts_with("http://") || before_ref.starts_with("https://");
-    scp || source.starts_with("git://")
-        || source.starts_with("ssh://")
-        || web && before_ref.ends_with(".git")
+    /// Splits `--parents` at its pivot `/./`.
+    fn local(&self, source: &str) -> Source {
+        if !self.copy.parents {
+            return Source::local(path::absolute("/", source), None);
+        }
+        let (parent, pattern) = source.split_once("/./").unwrap_or(("/", source));
+        let include = path::absolute("/", pattern).trim_start_matches('/').to_owned();
+        Source::local(path::absolute("/", parent), Some(include))
+    }
+
+    fn check(&self, sources: &[Source]) -> Result<(), String> {
+        let problem = match (self.checksum, self.add, sources) {
+            ("", ..) => return Ok(()),
+            (_, false, _) => "checksum can't be specified for COPY",
+            (_, _, [Source { remote: Some(_), .. }]) => return Ok(()),
+            (_, _, [_]) => "checksum requires HTTP(S) or Git sources",
+            _ => "checksum can't be specified for multiple sources",
+        };
+        Err(problem.to_owned())
+    }
 }

@@ -179,7 +179,12 @@ fn what_is_wrong_in_its_place_is_refused() {
     );
     error("COPY http://x/y z", "source can't be a URL for COPY");
     error("COPY https://x/y.git z", "source can't be a git ref for COPY");
-    error("ADD http://x/y z", "`ADD` of a URL is not supported yet");
-    error("ADD https://x/y.git#v1 z", "`ADD` of a git repository is not supported yet");
+    error("ADD https://x/y.git?nope=1 z", "unexpected query `nope`");
+    error(
+        "ADD --keep-git-dir https://x/y.git?keep-git-dir=0 z",
+        "inconsistent keep-git-dir configuration",
+    );
+    error("ADD --checksum=12 https://x/y.git?checksum=34 z", "checksum mismatch `12` != `34`");
+    error("ADD --checksum=sha256:12 x z", "checksum requires HTTP(S) or Git sources");
     error("ARG a=${b:?missing}", "failed to process `${b:?missing}`: b: missing");
 }

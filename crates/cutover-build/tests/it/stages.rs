@@ -36,8 +36,7 @@ fn an_image_from_two_stages() {
     let text = |line: &History| line.created_by.clone().unwrap_or_default();
     assert_eq!(text(lines[3]), "COPY --chown=app:extra /src/deep /deep # buildkit");
     assert_eq!(lines[3].empty_layer, None);
-    assert_eq!(lines[3].created.as_deref(), Some("2023-11-14T22:13:20Z"));
-    assert_eq!(lines[0].created, lines[3].created, "metadata has the time of the layer before");
+    assert_eq!(lines[0].created, image.config.created);
     lab.assert_clean();
 }
 

@@ -1,12 +1,13 @@
 //! A store, a context and a builder in a temporary directory.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use cutover_build::{
-    BuildError, BuildOptions, Built, DockerfileSource, Event, Network, Progress, PullError, Puller,
-    RuntimeRunner, World, build,
+    BuildError, BuildOptions, Built, DockerfileSource, Event, FetchRequest, Fetched, Fetcher,
+    Network, Progress, PullError, Puller, RuntimeRunner, World, build,
 };
 use cutover_core::Reference;
 use cutover_core::oci::Platform;
@@ -33,6 +34,7 @@ impl Progress for Recorder {
         let line = match event {
             Event::Started { name, .. } => format!("run {name}"),
             Event::Cached { name, .. } => format!("cached {name}"),
+            Event::Explained { report } => format!("explained {report}"),
             Event::Output { bytes, .. } => String::from_utf8_lossy(bytes).into_owned(),
             _ => return,
         };
@@ -45,6 +47,16 @@ struct NoRegistry;
 impl Puller for NoRegistry {
     fn pull(&self, reference: &Reference, _platform: &Platform) -> Result<Image, PullError> {
         Err(PullError { reference: reference.clone(), source: "there is no registry here".into() })
+    }
+}
+
+impl Fetcher for NoRegistry {
+    fn fetch(
+        &self,
+        request: &FetchRequest<'_>,
+        _to: &mut (dyn Write + Send),
+    ) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("there is no network here for {request:?}").into())
     }
 }
 
@@ -88,6 +100,8 @@ impl Lab {
         let base = lab.context.with_file_name("base");
         fs_err::create_dir(&base).unwrap();
         fs_err::copy("/bin/busybox", base.join("busybox")).unwrap();
+        let busybox = std::fs::File::open(base.join("busybox")).unwrap();
+        busybox.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_400_000_000)).unwrap();
         let context = std::mem::replace(&mut lab.options.context, base);
         let tags = std::mem::replace(&mut lab.options.tags, vec!["base".parse().unwrap()]);
         lab.build(BASE).unwrap();
@@ -123,26 +137,42 @@ impl Lab {
         options: &BuildOptions,
         text: &str,
     ) -> (Result<Built, BuildError>, Vec<String>) {
+        let progress = Recorder::default();
+        let built = self.build_watched(options, text, &progress);
+        (built, progress.0.into_inner().unwrap())
+    }
+
+    pub(crate) fn build_watched(
+        &self,
+        options: &BuildOptions,
+        text: &str,
+        progress: &dyn Progress,
+    ) -> Result<Built, BuildError> {
         cutover_runtime::sys::own_exe::accept_unprotected();
         let networks = Networks::open(&self.root, &self.root.join("run")).unwrap();
         let runner = RuntimeRunner::new(&self.root, &self.root.join("run"), networks);
-        let progress = Recorder::default();
         let world = World {
             store: &self.store,
-            progress: &progress,
+            progress,
             runner: &runner,
             puller: &NoRegistry,
+            fetcher: &NoRegistry,
             clock: &|| Duration::ZERO,
         };
         let dockerfile = DockerfileSource::Inline(text.as_bytes().to_vec());
         let options = BuildOptions { dockerfile, ..options.clone() };
-        let built = build(&options, &world);
-        (built, progress.0.into_inner().unwrap())
+        build(&options, &world)
     }
 
     /// The image `result`.
     pub(crate) fn image(&self) -> Image {
         self.store.images().get(&"result".parse().unwrap()).unwrap().unwrap()
+    }
+
+    /// How many layers the image `base` has.
+    pub(crate) fn base_layers(&self) -> usize {
+        let base = self.store.images().get(&"base".parse().unwrap()).unwrap().unwrap();
+        base.chain_ids.len()
     }
 
     /// What a layer has, with `/` behind directories; 0 is the lowest.

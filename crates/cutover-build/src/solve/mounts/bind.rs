@@ -82,8 +82,13 @@ impl Solver<'_> {
             let root = bind.directory("copy")?;
             let to = Tree::open(&root)?;
             let op = CopyOp { destination: "/copy".to_owned(), ..copy };
-            let copier =
-                Copier { to: &to, op: &op, owner: None, keep_owners: false, now: self.now() };
+            let copier = Copier {
+                to: &to,
+                op: &op,
+                owner: None,
+                keep_owners: false,
+                time: crate::solve::time::FIRST,
+            };
             for one in &listed {
                 copier.copy(&from, one)?;
             }

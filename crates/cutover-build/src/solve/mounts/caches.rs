@@ -73,8 +73,13 @@ impl Solver<'_> {
             let tree = self.tree_of(from)?;
             let from = From { tree: &tree, visible: None };
             let op = all_of(&cache.source);
-            let copier =
-                Copier { to: &to, op: &op, owner: None, keep_owners: true, now: self.now() };
+            let copier = Copier {
+                to: &to,
+                op: &op,
+                owner: None,
+                keep_owners: true,
+                time: crate::solve::time::FIRST,
+            };
             for one in files::list(&from, &op)? {
                 let meta = one.items[0].meta;
                 if !meta.is_dir() {
