@@ -6,7 +6,10 @@
 mod cache;
 mod copies;
 mod errors;
+mod explain;
 mod killed;
 mod mounts;
+mod parallel;
+mod reproducible;
 mod stages;
 mod support;

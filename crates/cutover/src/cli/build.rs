@@ -1,6 +1,8 @@
 //! `cutover build`: Dockerfile to image.
 
 mod call;
+pub(crate) mod contexts;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -20,7 +22,7 @@ use fs_err as fs;
 use super::Ctx;
 use crate::clock;
 use crate::failure::{Context, Failure, Kind, Outcome};
-use crate::wiring::RegistryPuller;
+use crate::wiring::{RegistryFetcher, RegistryPuller};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
@@ -55,6 +57,8 @@ pub(super) struct Build {
     /// Size of /dev/shm of RUN
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
+    #[command(flatten)]
+    steps: steps::Steps,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -70,9 +74,11 @@ pub(super) struct Build {
     /// Check the Dockerfile and build nothing: `--call=check`
     #[arg(long)]
     check: bool,
-    /// Directory that COPY and ADD read from
+    #[command(flatten)]
+    contexts: contexts::Contexts,
+    /// Files for COPY and ADD: a directory, a tar, a git or HTTP address; `-` is stdin
     #[arg(value_name = "CONTEXT")]
-    context: PathBuf,
+    context: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -93,7 +99,7 @@ enum Style {
 impl Build {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let store = ctx.store()?;
-        let mut options = options(ctx, &store, self.context);
+        let mut options = options(ctx, &store, PathBuf::from(&self.context));
         options.dockerfile = match self.file {
             None => DockerfileSource::Default,
             Some(path) if path.as_os_str() == "-" => DockerfileSource::Inline(stdin()?),
@@ -117,6 +123,9 @@ impl Build {
             .map(cutover_core::units::parse_size)
             .transpose()
             .kind(Kind::Usage)?;
+        self.steps.apply(&mut options)?;
+        self.contexts.apply(&mut options)?;
+        let _held = contexts::open(ctx, &store, &mut options, &self.context)?;
         let call = self.call.with_check(self.check);
         if call.method != call::Method::Build {
             return call.answer(ctx, &store, &options);
@@ -166,8 +175,9 @@ pub(crate) fn execute(
     let progress: &dyn Progress = if quiet { &Quiet } else { &plain };
     let networks = ctx.networks()?;
     let runner = RuntimeRunner::new(&ctx.paths.root, &ctx.paths.run, networks);
-    let puller = RegistryPuller { ctx, store };
-    let world = World { store, progress, runner: &runner, puller: &puller, clock: &clock };
+    let (puller, fetcher) = (RegistryPuller { ctx, store }, RegistryFetcher);
+    let (clock, fetcher) = (&clock, &fetcher);
+    let world = World { store, progress, runner: &runner, puller: &puller, fetcher, clock };
     call::refuse(ctx, store, options)?;
     let built = build(options, &world);
     if !quiet {
