@@ -34,10 +34,17 @@ bench:           ## side by side with the peers; prints the tables of docs/bench
 	cargo build --release --target $(TARGET) -p cutover
 	CUTOVER_BIN=$(CURDIR)/$(BIN) scripts/bench
 
+cases:           ## the Dockerfile cases, compared with BuildKit's own results (when they are here)
+	cargo build -p cutover
+	scripts/cases
+
+fuzz:            ## hostile input for FUZZ_SECONDS (60) for each target; needs a nightly compiler
+	scripts/fuzz
+
 docs: build      ## docs/cli.md, man pages and completions from the one definition of each flag
 	$(BIN) docs --reference docs/cli.md --man target/man --completions target/completions
 
 deny:            ## licences, sources and duplicates of dependencies (needs cargo-deny)
 	cargo deny check licenses bans sources
 
-.PHONY: help check build lint test demo bench docs deny
+.PHONY: help check build lint test demo bench cases fuzz docs deny
