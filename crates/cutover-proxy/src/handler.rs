@@ -248,7 +248,7 @@ impl Send<'_> {
         client: Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Page> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.upgrade(response, flight, client);
+            return self.upgrade(response, lease, flight, client);
         }
         let (mut head, body) = response.into_parts();
         head::to_client(&mut head.headers, false, self.worker.is_lame());
@@ -261,6 +261,7 @@ impl Send<'_> {
     fn upgrade(
         &self,
         mut response: Response<Incoming>,
+        lease: Lease,
         flight: Flight,
         client: Option<OnUpgrade>,
     ) -> Result<Response<ResponseBody>, Page> {
@@ -269,6 +270,7 @@ impl Send<'_> {
             return Err(Page::bad_gateway(flight.target(), why));
         };
         let target = hyper::upgrade::on(&mut response);
+        lease.sender.upgraded();
         tunnel::start(self.worker, client, target, flight);
         let (mut head, _) = response.into_parts();
         head::to_client(&mut head.headers, true, false);

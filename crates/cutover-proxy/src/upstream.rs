@@ -9,12 +9,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use crate::body::RequestBody;
 use crate::target::Target;
@@ -35,7 +37,45 @@ const FRESH: Duration = Duration::from_secs(1);
 /// one connection at a time waits on it meanwhile.
 const UNUSED_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) type Sender = SendRequest<RequestBody>;
+/// How long the rest of a request may take after its response is complete.
+const LATE_BODY: Duration = Duration::from_secs(60);
+
+/// A connection to a target. Dropping it closes it, whatever it is doing: hyper alone would go on
+/// for ever with a request that the target does not read and that nobody waits for any more.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    http: SendRequest<RequestBody>,
+    driver: Option<AbortHandle>,
+}
+
+impl Sender {
+    /// HTTP ends here and the connection goes on without it.
+    pub(crate) fn upgraded(mut self) {
+        self.driver = None;
+    }
+}
+
+impl Deref for Sender {
+    type Target = SendRequest<RequestBody>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.http
+    }
+}
+
+impl DerefMut for Sender {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.http
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
+    }
+}
 
 /// Idle connections of one thread.
 #[derive(Debug, Default)]
@@ -145,7 +185,7 @@ impl Lease {
         } else if !sender.is_closed() {
             // The rest of the request is still on its way, or hyper has not noticed the end yet.
             tokio::task::spawn_local(async move {
-                if let Ok(Ok(())) = tokio::time::timeout(FRESH, sender.ready()).await
+                if let Ok(Ok(())) = tokio::time::timeout(LATE_BODY, sender.ready()).await
                     && worker.is_live(serial)
                 {
                     worker.pool.put(serial, sender, worker.now());
@@ -162,12 +202,12 @@ pub(crate) async fn connect(target: &Target, timeout: Duration) -> io::Result<Se
         .await
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    let (sender, connection) =
+    let (http, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
+    let driver = tokio::task::spawn_local(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "connection to a target ended");
         }
     });
-    Ok(sender)
+    Ok(Sender { http, driver: Some(driver.abort_handle()) })
 }

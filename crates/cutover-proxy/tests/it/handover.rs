@@ -206,10 +206,10 @@ fn a_proxy_process() {
     cutover_proxy::run(options).unwrap();
 }
 
-struct Child(std::process::Child);
+pub(crate) struct Child(pub(crate) std::process::Child);
 
 impl Child {
-    fn start(rig: &Rig) -> Self {
+    pub(crate) fn start(rig: &Rig) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["handover::a_proxy_process", "--exact", "--ignored", "--nocapture"]);
         command.stdin(Stdio::piped()).stdout(Stdio::null());

@@ -3,6 +3,7 @@
 
 mod app;
 mod backend;
+mod churn;
 mod control;
 mod drain;
 mod handover;
