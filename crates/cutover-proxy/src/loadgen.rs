@@ -2,7 +2,8 @@
 //!
 //! It is what "no request failed" is measured with, so it forgives nothing: a kept-alive connection
 //! that is closed under a request is a failure unless the response before said `Connection: close`;
-//! a body that is shorter than announced is one; nothing is ever tried again. One thread per
+//! a body that is shorter than announced is one; nothing is tried again, unless the run is told to
+//! do what browsers do ([`Options::repeat`]). One thread per
 //! client, blocking sockets, own HTTP/1.1 reader: nothing of what is being measured is shared.
 //!
 //! ```no_run
@@ -60,6 +61,9 @@ pub struct Options {
     pub pause: Duration,
     /// A request that takes longer has failed.
     pub timeout: Duration,
+    /// Do what browsers, curl and Go do (RFC 9110, 9.2.2): a GET on a kept connection that ended before
+    /// a byte of the response came is sent once more, over a new connection.
+    pub repeat: bool,
     /// How responses of different versions are told apart.
     pub version: Option<VersionFrom>,
 }
@@ -86,6 +90,7 @@ impl Options {
             duration: None,
             pause: Duration::ZERO,
             timeout: Duration::from_secs(30),
+            repeat: false,
             version: None,
         }
     }
@@ -224,7 +229,8 @@ fn one_client(options: &Options, remote: &Remote, keep_alive: bool) -> Vec<Sampl
         let outcome = client.request();
         let latency = remote.elapsed().saturating_sub(start);
         let failed = outcome.is_err();
-        samples.push(Sample { start, latency, outcome, keep_alive });
+        let repeated = client.repeated;
+        samples.push(Sample { start, latency, outcome, keep_alive, repeated });
         remote.0.answered.fetch_add(1, Ordering::Relaxed);
         if failed {
             // A refusing server would otherwise fill the memory with failures.

@@ -21,6 +21,8 @@ pub(super) struct Client<'a> {
     keep_alive: bool,
     request: Vec<u8>,
     reader: Option<Reader<TcpStream>>,
+    /// Whether the last request was sent twice.
+    pub(super) repeated: bool,
     /// The last version seen: most responses repeat it.
     version: Option<Arc<str>>,
 }
@@ -35,17 +37,27 @@ impl<'a> Client<'a> {
             request.push_str("Connection: close\r\n");
         }
         request.push_str("\r\n");
-        Self { options, keep_alive, request: request.into_bytes(), reader: None, version: None }
+        Self {
+            options,
+            keep_alive,
+            request: request.into_bytes(),
+            reader: None,
+            repeated: false,
+            version: None,
+        }
     }
 
     /// Sends one request and reads all of its response. `Err` names the failure.
     pub(super) fn request(&mut self) -> Result<Option<Arc<str>>, String> {
-        let reused = self.reader.is_some();
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.connect().map_err(|error| name(At::Connect, &error, false))?,
+        self.repeated = false;
+        let answered = match self.attempt() {
+            Err(broken) if broken.unanswered && self.options.repeat => {
+                self.repeated = true;
+                self.attempt()
+            }
+            answered => answered,
         };
-        let (head, body, reader) = self.exchange(reader, reused)?;
+        let (head, body, reader) = answered.map_err(|broken| broken.name)?;
         if self.keep_alive && !head.close {
             self.reader = Some(reader);
         }
@@ -53,6 +65,15 @@ impl<'a> Client<'a> {
             return Err(format!("status {}", head.status));
         }
         Ok(self.version_of(&head, &body))
+    }
+
+    fn attempt(&mut self) -> Result<Answer, Broken> {
+        let reused = self.reader.is_some();
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.connect().map_err(|error| Broken::new(At::Connect, &error, false))?,
+        };
+        self.exchange(reader, reused)
     }
 
     fn connect(&self) -> Result<Reader<TcpStream>, ReadError> {
@@ -64,19 +85,18 @@ impl<'a> Client<'a> {
         Ok(Reader::new(stream))
     }
 
-    fn exchange(
-        &self,
-        mut reader: Reader<TcpStream>,
-        reused: bool,
-    ) -> Result<(Head, Vec<u8>, Reader<TcpStream>), String> {
-        let fail = |at| move |error: ReadError| name(at, &error, reused);
+    fn exchange(&self, mut reader: Reader<TcpStream>, reused: bool) -> Result<Answer, Broken> {
+        let fail = |at| move |error: ReadError| Broken::new(at, &error, reused);
         let written = reader.get_mut().write_all(&self.request).map_err(ReadError::from);
         written.map_err(fail(At::Write))?;
         let wanted = match &self.options.version {
             Some(VersionFrom::Header(name)) => Some(name.as_str()),
             _ => None,
         };
-        let mut head = reader.head(wanted).map_err(fail(At::Head))?;
+        let mut head = reader.head(wanted).map_err(|error| {
+            let broken = Broken::new(At::Head, &error, reused);
+            Broken { unanswered: broken.unanswered && reader.is_empty(), ..broken }
+        })?;
         let body = reader.body(&head).map_err(fail(At::Body))?;
         head.close |= head.framing == http::Framing::ToTheEnd;
         Ok((head, body, reader))
@@ -94,6 +114,29 @@ impl<'a> Client<'a> {
             self.version = Some(seen.into());
         }
         self.version.clone()
+    }
+}
+
+/// A complete response, and the connection it came over.
+type Answer = (Head, Vec<u8>, Reader<TcpStream>);
+
+/// A request that was not answered completely.
+struct Broken {
+    name: String,
+    /// Its kept connection ended before anything came back.
+    unanswered: bool,
+}
+
+impl Broken {
+    fn new(at: At, error: &ReadError, reused: bool) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        let ended = match error {
+            ReadError::Closed => true,
+            ReadError::Malformed => false,
+            ReadError::Io(error) => matches!(error.kind(), BrokenPipe | ConnectionReset),
+        };
+        let unanswered = reused && ended && matches!(at, At::Write | At::Head);
+        Self { name: name(at, error, reused), unanswered }
     }
 }
 

@@ -58,6 +58,11 @@ impl<R: Read> Reader<R> {
         &mut self.stream
     }
 
+    /// Whether no byte is there that was not read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == self.buffer.len()
+    }
+
     /// The next final head; interim ones (1xx) are skipped.
     pub(super) fn head(&mut self, wanted: Option<&str>) -> Result<Head, ReadError> {
         loop {

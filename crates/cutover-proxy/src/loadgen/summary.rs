@@ -20,6 +20,7 @@ pub(super) struct Sample {
     /// The version that answered, or the failure's name.
     pub(super) outcome: Result<Option<Arc<str>>, String>,
     pub(super) keep_alive: bool,
+    pub(super) repeated: bool,
 }
 
 /// The outcome of a run. All times count from [`super::Remote::new`].
@@ -28,6 +29,8 @@ pub struct Summary {
     pub requests: u64,
     pub ok: u64,
     pub failed: u64,
+    /// Of all requests, how many were sent a second time ([`super::Options::repeat`]).
+    pub repeated: u64,
     pub failures: BTreeMap<String, u64>,
     /// The first failures, one by one.
     pub first_failures: Vec<Failure>,
@@ -142,6 +145,7 @@ pub(super) fn summarise(
         requests,
         ok,
         failed: requests - ok,
+        repeated: samples.iter().filter(|sample| sample.repeated).count() as u64,
         failures,
         first_failures,
         latency: Latency::of(latencies),

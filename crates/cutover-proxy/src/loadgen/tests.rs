@@ -6,11 +6,26 @@ use super::*;
 /// Serves `script`: each connection gets the next of its answers to every request, then is closed.
 #[track_caller]
 fn check(keep_alive: bool, script: &'static [&'static [&'static str]], expected: &[&str]) {
+    check_as(Options { repeat: false, ..any() }, keep_alive, script, expected);
+}
+
+fn any() -> Options {
+    Options::new("127.0.0.1:1".parse().unwrap(), "h", "/")
+}
+
+#[track_caller]
+fn check_as(
+    options: Options,
+    keep_alive: bool,
+    script: &'static [&'static [&'static str]],
+    expected: &[&str],
+) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let options = Options {
         version: Some(VersionFrom::Body(vec!["v1".into(), "v2".into()])),
         timeout: Duration::from_secs(10),
-        ..Options::new(listener.local_addr().unwrap(), "h", "/")
+        addr: listener.local_addr().unwrap(),
+        ..options
     };
     let server = thread::spawn(move || {
         for answers in script {
@@ -93,6 +108,21 @@ fn what_is_wrong_has_a_name() {
 }
 
 #[test]
+fn what_a_browser_sends_again_is_sent_again_and_no_more() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nv1";
+    let like_a_browser = || Options { repeat: true, ..any() };
+    // The server closes a kept connection: the next request finds that out, and is sent again.
+    check_as(like_a_browser(), true, &[&[OK], &[OK, OK]], &["v1", "v1", "v1"]);
+    // Not on a new connection, not after a byte of the response, and not twice.
+    let closed = "response head: connection closed";
+    check_as(like_a_browser(), true, &[&[""], &[OK]], &[closed, "v1"]);
+    let kept = "response head: connection closed on a kept connection";
+    check_as(like_a_browser(), true, &[&[OK, "H"], &[OK]], &["v1", kept, "v1"]);
+    check_as(like_a_browser(), true, &[&[OK], &[""], &[OK]], &["v1", closed, "v1"]);
+    check_as(like_a_browser(), false, &[&[""], &[OK]], &[closed, "v1"]);
+}
+
+#[test]
 fn nobody_listening_is_a_failure_too() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = Options {
@@ -115,6 +145,7 @@ fn a_summary_adds_up() {
         latency: millis(latency),
         outcome: outcome.map(|version| Some(version.into())).map_err(str::to_owned),
         keep_alive: true,
+        repeated: false,
     };
     let samples = vec![
         sample(30, 40, Ok("v2")),

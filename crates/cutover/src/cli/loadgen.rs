@@ -28,6 +28,9 @@ pub(super) struct Loadgen {
     /// Milliseconds that a client rests between two requests
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pause: u64,
+    /// Send a request once more when its kept connection ended without an answer, as browsers do
+    #[arg(long)]
+    repeat: bool,
     /// Response header that tells the version
     #[arg(long, value_name = "NAME")]
     version_header: Option<String>,
@@ -42,6 +45,7 @@ impl Loadgen {
         options.keep_alive = self.keep_alive;
         options.per_request = self.per_request;
         options.duration = self.duration.map(Duration::from_secs_f64);
+        options.repeat = self.repeat;
         options.pause = Duration::from_millis(self.pause);
         options.version = self.version_header.map(VersionFrom::Header);
         let remote = Remote::new();
