@@ -14,7 +14,7 @@ pub(crate) mod wire;
 pub use client::{CallError, Client};
 pub use wire::{recv_listeners, send_listeners};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -313,8 +313,10 @@ pub struct ProxyStats {
     pub lame_duck: bool,
 }
 
-/// The names of one network, answered on its gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The names that one app has on one network, answered on its gateway. Of several apps on one
+/// network each has its own; who asks there finds the names of all of them, and addresses of all
+/// under a name that several have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkNames {
     /// `app/network`.
     pub network: String,
@@ -325,6 +327,21 @@ pub struct NetworkNames {
     #[serde(default)]
     pub subnets: Vec<String>,
     pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Where (see `listen`) the names of the other networks are answered that instances on this one
+    /// are on, too: they ask only here. A name of this network wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<SocketAddr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+}
+
+/// Names that mean something else to whoever is new on the network: instances of a release that
+/// does not serve yet find each other and not those that serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preview {
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// Those who were there before: to them nothing changes.
+    pub not_for: BTreeSet<IpAddr>,
 }
 
 /// What a socket serves.

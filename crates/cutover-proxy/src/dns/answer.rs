@@ -3,14 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use crate::control::NetworkNames;
+use crate::control::{NetworkNames, Preview};
 use crate::listen::{in_subnet, parse_subnet};
 
 /// Seconds an answer may be remembered: instances come and go with every deployment.
@@ -22,12 +22,20 @@ const MAX_UDP: u16 = 1232;
 /// What a datagram may hold when the client says nothing (RFC 1035).
 const PLAIN_UDP: u16 = 512;
 
-/// The names of one network, ready to be looked up.
+/// The names that are answered at one address, ready to be looked up.
 #[derive(Debug, Default)]
 pub(crate) struct Zone {
     subnets: Vec<(IpAddr, u8)>,
     names: HashMap<Name, Vec<IpAddr>>,
     reverse: HashMap<IpAddr, Name>,
+    previews: Vec<View>,
+}
+
+/// A [`Preview`], ready to be looked up.
+#[derive(Debug)]
+struct View {
+    names: HashMap<Name, Vec<IpAddr>>,
+    not_for: BTreeSet<IpAddr>,
 }
 
 /// What to do with a datagram.
@@ -41,19 +49,41 @@ pub(crate) enum Answer {
 }
 
 impl Zone {
-    pub(crate) fn new(names: &NetworkNames) -> Self {
-        let mut zone = Self {
-            subnets: names.subnets.iter().filter_map(|text| parse_subnet(text)).collect(),
-            ..Self::default()
-        };
-        for (text, addrs) in &names.names {
-            let Some(name) = parse_name(text) else { continue };
-            for addr in addrs {
-                zone.reverse.entry(*addr).or_insert_with(|| name.clone());
+    /// `here`: what is answered at this address; `beyond`: what those who ask here may find, too.
+    pub(crate) fn new(here: &[&NetworkNames], beyond: &[&NetworkNames]) -> Self {
+        let mut zone = Self::default();
+        for network in here {
+            let subnets = network.subnets.iter().filter_map(|text| parse_subnet(text));
+            zone.subnets.extend(subnets);
+            zone.previews.extend(network.preview.as_ref().map(View::new));
+            for (name, addrs) in parsed(&network.names) {
+                zone.add(name, addrs);
             }
-            zone.names.insert(name, addrs.clone());
+        }
+        let own: HashSet<Name> = zone.names.keys().cloned().collect();
+        for network in beyond {
+            for (name, addrs) in parsed(&network.names).filter(|(name, _)| !own.contains(name)) {
+                zone.add(name, addrs);
+            }
         }
         zone
+    }
+
+    fn add(&mut self, name: Name, addrs: &[IpAddr]) {
+        for addr in addrs {
+            self.reverse.entry(*addr).or_insert_with(|| name.clone());
+        }
+        let known = self.names.entry(name).or_default();
+        let fresh: Vec<IpAddr> =
+            addrs.iter().filter(|addr| !known.contains(addr)).copied().collect();
+        known.extend(fresh);
+    }
+
+    /// What the name means to `asker`.
+    fn means(&self, name: &Name, asker: IpAddr) -> Option<&Vec<IpAddr>> {
+        let views = self.previews.iter().filter(|view| !view.not_for.contains(&asker));
+        let mut special = views.filter_map(|view| view.names.get(name));
+        special.next().or_else(|| self.names.get(name))
     }
 
     /// `turn` rotates the addresses from one answer to the next.
@@ -72,7 +102,7 @@ impl Zone {
         if question.op_code() != OpCode::Query {
             return Answer::Reply(Box::new(reply(&question, ResponseCode::NotImp)));
         }
-        match self.look_up(query, turn) {
+        match self.look_up(query, asker, turn) {
             None => Answer::Forward(query.clone()),
             Some(Err(code)) => Answer::Reply(Box::new(reply(&question, code))),
             Some(Ok(data)) => {
@@ -86,12 +116,17 @@ impl Zone {
     }
 
     /// `None`: not for us to say.
-    fn look_up(&self, query: &Query, turn: usize) -> Option<Result<Vec<RData>, ResponseCode>> {
+    fn look_up(
+        &self,
+        query: &Query,
+        asker: IpAddr,
+        turn: usize,
+    ) -> Option<Result<Vec<RData>, ResponseCode>> {
         let name = absolute(query.name());
         if query.query_class() != DNSClass::IN {
             return None;
         }
-        if let Some(addrs) = self.names.get(&name) {
+        if let Some(addrs) = self.means(&name, asker) {
             return Some(Ok(records(addrs, query.query_type(), turn)));
         }
         if let Some(addr) = reverse_addr(&name) {
@@ -111,6 +146,17 @@ impl Zone {
     fn is_local(&self, addr: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| in_subnet(*subnet, addr))
     }
+}
+
+impl View {
+    fn new(preview: &Preview) -> Self {
+        let names = parsed(&preview.names).map(|(name, addrs)| (name, addrs.clone())).collect();
+        Self { names, not_for: preview.not_for.clone() }
+    }
+}
+
+fn parsed(names: &BTreeMap<String, Vec<IpAddr>>) -> impl Iterator<Item = (Name, &Vec<IpAddr>)> {
+    names.iter().filter_map(|(text, addrs)| Some((parse_name(text)?, addrs)))
 }
 
 /// The name as it is looked up: absolute, lowercase. `None`: it is none.

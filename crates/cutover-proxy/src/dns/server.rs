@@ -1,7 +1,7 @@
 //! Sockets and tasks of the DNS server, kept in step with the networks in force.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -121,23 +121,19 @@ impl Dns {
         let mut old = self.sockets.take();
         let mut new = HashMap::new();
         let mut complete = true;
-        for names in networks {
-            let zone = Rc::new(Zone::new(names));
-            for addr in &names.listen {
-                for kind in [ListenerKind::DnsUdp, ListenerKind::DnsTcp] {
-                    let key = (kind, *addr);
-                    if let Some(served) = old.remove(&key) {
-                        *served.zone.borrow_mut() = Rc::clone(&zone);
-                        new.insert(key, served);
-                        continue;
-                    }
-                    match self.open(kind, *addr, &zone) {
-                        Ok(served) => new.extend([(key, served)]),
-                        Err(error) => {
-                            let network = &names.network;
-                            tracing::warn!(network, error, "cannot answer names yet");
-                            complete = false;
-                        }
+        for (addr, (network, zone)) in zones(&networks.collect::<Vec<_>>()) {
+            for kind in [ListenerKind::DnsUdp, ListenerKind::DnsTcp] {
+                let key = (kind, addr);
+                if let Some(served) = old.remove(&key) {
+                    *served.zone.borrow_mut() = Rc::clone(&zone);
+                    new.insert(key, served);
+                    continue;
+                }
+                match self.open(kind, addr, &zone) {
+                    Ok(served) => new.extend([(key, served)]),
+                    Err(error) => {
+                        tracing::warn!(network, error, "cannot answer names yet");
+                        complete = false;
                     }
                 }
             }
@@ -267,4 +263,21 @@ impl Dns {
         let reply = answer::reply(&question_message, ResponseCode::ServFail);
         answer::encode(reply, question, udp)
     }
+}
+
+/// What is answered at each address, and a network that is answered there.
+fn zones<'a>(networks: &[&'a NetworkNames]) -> BTreeMap<SocketAddr, (&'a str, Rc<Zone>)> {
+    let at = |addr: &SocketAddr| -> Vec<&'a NetworkNames> {
+        networks.iter().filter(|names| names.listen.contains(addr)).copied().collect()
+    };
+    let addrs = networks.iter().flat_map(|names| names.listen.iter().map(|addr| (*addr, *names)));
+    addrs
+        .map(|(addr, names)| {
+            let here = at(&addr);
+            let others: BTreeSet<SocketAddr> =
+                here.iter().flat_map(|names| &names.also).copied().collect();
+            let beyond: Vec<_> = others.iter().filter(|also| **also != addr).flat_map(at).collect();
+            (addr, (names.network.as_str(), Rc::new(Zone::new(&here, &beyond))))
+        })
+        .collect()
 }

@@ -21,6 +21,7 @@ fn names(generation: u64, entries: &[(&str, &str)]) -> NetworkNames {
             .iter()
             .map(|(name, addr)| ((*name).to_owned(), vec![addr.parse::<IpAddr>().unwrap()]))
             .collect(),
+        ..NetworkNames::default()
     }
 }
 

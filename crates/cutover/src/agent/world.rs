@@ -66,7 +66,9 @@ impl World for AgentWorld {
             Action::RunHook { id, service, index, .. } => self.run_hook(scene, id, service, *index),
             Action::Start { instance } => self.start(scene, instance),
             Action::AwaitHealthy { instance, timeout } => {
-                self.await_healthy(scene, instance, *timeout)
+                let done = self.await_healthy(scene, instance, *timeout)?;
+                self.preview(scene, instance)?;
+                Ok(done)
             }
             Action::AwaitCompleted { instance, .. } => self.await_completed(scene, instance),
             Action::Verify { instance } => self.verify(scene, instance),

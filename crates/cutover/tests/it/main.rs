@@ -11,7 +11,6 @@
 )]
 
 mod build;
-mod checks;
 mod deploy;
 mod errors;
 mod harness;
@@ -19,4 +18,5 @@ mod images;
 mod kill;
 mod leftovers;
 mod map;
+mod names;
 mod run;

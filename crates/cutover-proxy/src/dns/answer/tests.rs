@@ -5,7 +5,7 @@ fn zone() -> Zone {
         let parse = |addrs: &[&str]| addrs.iter().map(|addr| addr.parse().unwrap()).collect();
         entries.iter().map(|(name, addrs)| ((*name).to_owned(), parse(addrs))).collect()
     };
-    Zone::new(&NetworkNames {
+    let network = NetworkNames {
         network: "app/default".into(),
         generation: 1,
         listen: Vec::new(),
@@ -15,7 +15,9 @@ fn zone() -> Zone {
             ("Web.App", &["10.89.1.4"]),
             ("none", &[]),
         ]),
-    })
+        ..NetworkNames::default()
+    };
+    Zone::new(&[&network], &[])
 }
 
 fn question(name: &str, kind: RecordType) -> Vec<u8> {
@@ -93,18 +95,12 @@ fn what_is_no_question_gets_no_answer() {
 
 #[test]
 fn an_answer_too_large_for_a_datagram_says_so() {
-    let mut names = NetworkNames {
-        network: "n".into(),
-        generation: 1,
-        listen: Vec::new(),
-        subnets: Vec::new(),
-        names: std::collections::BTreeMap::new(),
-    };
+    let mut names = NetworkNames { network: "n".into(), generation: 1, ..Default::default() };
     let many = (0..200).map(|index| IpAddr::from([10, 0, 0, index])).collect();
     names.names.insert("many".into(), many);
     let datagram = question("many.", RecordType::A);
     let asker = "10.0.0.1".parse().unwrap();
-    let reply = || match Zone::new(&names).answer(&datagram, asker, 0) {
+    let reply = || match Zone::new(&[&names], &[]).answer(&datagram, asker, 0) {
         Answer::Reply(message) => *message,
         other => panic!("{other:?}"),
     };
@@ -121,4 +117,63 @@ fn text_that_is_no_name_is_none() {
     {
         assert_eq!(parse_name(text).is_some(), expected, "{text}");
     }
+}
+
+/// One network's names, from `name=ADDR` words; after `|` those of a preview, after `!` whom it is
+/// not for.
+fn network(text: &str) -> NetworkNames {
+    let mut network =
+        NetworkNames { subnets: vec!["10.0.0.0/8".into()], ..NetworkNames::default() };
+    let names = |text: &str| -> BTreeMap<String, Vec<IpAddr>> {
+        let pairs = text.split_whitespace().map(|word| word.split_once('=').unwrap());
+        pairs.map(|(name, addr)| (name.into(), vec![addr.parse().unwrap()])).collect()
+    };
+    let (now, then) = text.split_once('|').unwrap_or((text, ""));
+    network.names = names(now);
+    if let Some((then, not_for)) = then.split_once('!') {
+        let not_for = not_for.split_whitespace().map(|addr| addr.parse().unwrap()).collect();
+        network.preview = Some(Preview { names: names(then), not_for });
+    }
+    network
+}
+
+#[track_caller]
+fn means(zone: &Zone, asker: &str, name: &str, expected: &str) {
+    let asker = asker.parse().unwrap();
+    let mut found: Vec<String> = zone
+        .means(&parse_name(name).unwrap(), asker)
+        .into_iter()
+        .flatten()
+        .map(ToString::to_string)
+        .collect();
+    found.sort();
+    assert_eq!(found.join(" "), expected, "{name} for {asker}");
+}
+
+#[test]
+fn who_is_new_finds_what_is_new() {
+    let one = network("api=10.0.0.1 db=10.0.0.9 | api=10.0.0.2 ! 10.0.0.5 10.0.0.1");
+    let zone = Zone::new(&[&one], &[]);
+    means(&zone, "10.0.0.5", "api", "10.0.0.1");
+    means(&zone, "10.0.0.6", "api", "10.0.0.2");
+    means(&zone, "10.0.0.6", "db", "10.0.0.9");
+    means(&zone, "10.0.0.6", "none", "");
+}
+
+#[test]
+fn apps_on_one_network_find_each_other() {
+    let (shop, blog) =
+        (network("web=10.0.0.1 cart=10.0.0.2"), network("web=10.0.0.3 feed=10.0.0.4"));
+    let zone = Zone::new(&[&shop, &blog], &[]);
+    means(&zone, "10.0.0.9", "cart", "10.0.0.2");
+    means(&zone, "10.0.0.9", "feed", "10.0.0.4");
+    means(&zone, "10.0.0.9", "web", "10.0.0.1 10.0.0.3");
+}
+
+#[test]
+fn other_networks_are_asked_after_ones_own() {
+    let (own, shared) = (network("web=10.0.0.1"), network("web=10.1.0.1 feed=10.1.0.2"));
+    let zone = Zone::new(&[&own], &[&shared]);
+    means(&zone, "10.0.0.9", "web", "10.0.0.1");
+    means(&zone, "10.0.0.9", "feed", "10.1.0.2");
 }

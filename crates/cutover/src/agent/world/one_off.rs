@@ -2,6 +2,7 @@
 
 use super::super::instance::{self, label};
 use super::super::machine::{Step, failed};
+use super::super::names;
 use super::prepare::new_service;
 use super::{AgentWorld, POLL};
 use cutover_core::release::SealedService;
@@ -95,8 +96,9 @@ impl AgentWorld {
         Err(StepError::new(reason).with_evidence(evidence))
     }
 
-    /// Removes the one-off containers of the app that have ended.
+    /// Ends what only this deployment saw: removes the one-off containers of the app that have ended.
     pub(super) fn collect(&self) -> Step<Done> {
+        names::end_preview(&self.machine, &self.app)?;
         for summary in self.machine.containers.list().map_err(failed)? {
             let labels = &summary.config.labels;
             let has = |key: &str, value: &str| labels.get(key).is_some_and(|have| have == value);

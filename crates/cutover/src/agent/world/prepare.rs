@@ -48,6 +48,9 @@ impl AgentWorld {
         let wanted =
             wanted.ok_or_else(|| StepError::new(format!("the release has no network `{name}`")))?;
         self.machine.ensure_network(wanted)?;
+        if let Some(release) = scene.to() {
+            names::prepare(&self.machine, &self.app, release)?;
+        }
         Ok(Done::default())
     }
 

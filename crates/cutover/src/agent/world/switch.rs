@@ -7,7 +7,9 @@ use super::{AgentWorld, HOLD_LIMIT, POLL};
 use cutover_core::release::SealedService;
 use cutover_proxy::control::{ServiceOptions, ServiceSpec, TargetSpec};
 use cutover_release::facts::Routes;
-use cutover_release::{Done, Instance, InstanceId, Scene, StepError, World};
+use cutover_release::{
+    Action, Done, Instance, InstanceId, Scene, Step as PlanStep, StepError, World,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -162,6 +164,37 @@ impl AgentWorld {
         })
     }
 
+    /// `instance` is well: what starts after it, and what is asked of the new release before the
+    /// switch, finds it and the others of the new release under their names.
+    pub(super) fn preview(&self, scene: &Scene<'_>, instance: &Instance) -> Step {
+        let plan = scene.plan;
+        let before = &plan.steps[..plan.switch_at().unwrap_or(0)];
+        let is_this = |step: &PlanStep| match &step.action {
+            Action::AwaitHealthy { instance: one, .. } => one == instance,
+            _ => false,
+        };
+        let Some(at) = before.iter().position(is_this) else { return Ok(()) };
+        if plan.from.is_none() || !before[at..].iter().any(|step| may_ask(step, instance)) {
+            return Ok(());
+        }
+        let mut well: BTreeMap<&str, Vec<InstanceId>> = BTreeMap::new();
+        for step in &before[..=at] {
+            if let Action::AwaitHealthy { instance, .. } = &step.action {
+                well.entry(&instance.service).or_default().push(instance.id.clone());
+            }
+        }
+        let named = well.into_iter().filter_map(|(service, ids)| {
+            let sealed = scene.new_service(service)?;
+            Some((&sealed.service, ids))
+        });
+        let starts = |id: &InstanceId| {
+            before.iter().any(|step| {
+                matches!(&step.action, Action::AwaitHealthy { instance, .. } if instance.id == *id)
+            })
+        };
+        names::preview(&self.machine, &self.app, &named.collect(), &starts)
+    }
+
     /// The sealed service and the instances behind each name.
     pub(super) fn named<'a>(&self, scene: &Scene<'a>, routes: &Routes) -> Step<names::Named<'a>> {
         let mut named = Vec::new();
@@ -195,5 +228,16 @@ impl AgentWorld {
                 Ok(Done::note(format!("cut {count} requests that were still open after {limit}")))
             }
         }
+    }
+}
+
+/// Whether something runs in this step that may look for `instance` by name and is new itself.
+fn may_ask(step: &PlanStep, instance: &Instance) -> bool {
+    match &step.action {
+        Action::Start { instance: other } | Action::Verify { instance: other } => {
+            other.service != instance.service
+        }
+        Action::RunHook { .. } | Action::VerifyCommand { .. } => true,
+        _ => false,
     }
 }
