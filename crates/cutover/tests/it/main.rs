@@ -11,6 +11,7 @@
 )]
 
 mod build;
+mod checks;
 mod deploy;
 mod errors;
 mod harness;
