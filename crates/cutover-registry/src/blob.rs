@@ -1,12 +1,15 @@
-//! One blob from the network into the store: hashed on the way, resumed where it broke.
+//! One blob from the network into the store: hashed on the way, resumed where it broke, also by a
+//! later program; fetched once when several want it.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use cutover_core::Digest;
 use cutover_core::oci::Descriptor;
-use cutover_store::{BlobError, BlobWriter, IoError, Store};
+use cutover_store::{BlobError, IoError, PartialBlob, Store};
 use hyper::StatusCode;
 
+use crate::arrival::Arriving;
 use crate::error::Cause;
 use crate::http::{Ask, Client, Response};
 use crate::progress::Event;
@@ -15,49 +18,63 @@ use crate::session::Events;
 
 /// How many bytes come between two reports.
 const REPORT: u64 = 256 << 10;
+/// How often to look whether another program has the blob by now.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// Fetches `blob` unless the store has it.
+/// Fetches `blob` unless the store has it. `arriving` tells a reader of the bytes.
 pub(crate) async fn fetch(
     client: &Client,
     store: &Store,
     blob: &Descriptor,
+    arriving: &Arriving,
     events: &Events,
 ) -> Result<(), Cause> {
     let digest = &blob.digest;
-    if store.blobs().contains(digest) {
+    let Some(partial) = own(store, digest).await? else {
+        arriving.begin(store.blobs().open(digest)?, store.blobs().size(digest)?);
+        arriving.complete();
         events.send(Event::Present { digest: digest.clone() });
         return Ok(());
-    }
-    let mut retries = Retries::new(client.options().limits);
-    let mut download = Download::new(store, blob)?;
-    let mut resumed = false;
-    loop {
-        let before = download.done();
-        let result = download.run(client, events).await;
-        if download.done() > before {
-            retries.progress();
+    };
+    arriving.begin(partial.reader()?, 0);
+    let mut download = Download { store, blob, partial, arriving };
+    match download.through(client, events).await {
+        Ok(()) => {}
+        Err(cause) => {
+            // what may go on later stays
+            if download.done() == 0 || !cause.is_transient() {
+                download.partial.discard()?;
+            }
+            return Err(cause);
         }
-        let cause = match result {
-            Ok(()) => match download.commit().await {
-                // pieces of two answers may come from two servers that disagree: once from scratch
-                Err(Cause::WrongDigest { .. }) if resumed => {
-                    resumed = false;
-                    download = Download::new(store, blob)?;
-                    continue;
-                }
-                Err(cause) => return Err(cause),
-                Ok(()) => {
-                    let (digest, size) = (digest.clone(), blob.size);
-                    events.send(Event::Downloaded { digest, size });
-                    return Ok(());
-                }
-            },
-            Err(cause) => cause,
-        };
-        let Some(pause) = retries.after(&cause) else { return Err(cause) };
-        events.retrying(&what(digest), &cause, pause);
-        tokio::time::sleep(pause).await;
-        resumed |= download.done() > 0;
+    }
+    arriving.complete();
+    download.commit().await?;
+    events.send(Event::Downloaded { digest: digest.clone(), size: blob.size });
+    Ok(())
+}
+
+/// The place to write the blob to; `None` when it is in the store, by whoever fetched it.
+async fn own(store: &Store, digest: &Digest) -> Result<Option<PartialBlob>, Cause> {
+    loop {
+        if store.blobs().contains(digest) {
+            return Ok(None);
+        }
+        let (blobs, wanted) = (store.blobs(), digest.clone());
+        // hashes what is there, which may be much
+        let task = tokio::task::spawn_blocking(move || blobs.partial(&wanted));
+        let partial = task.await.expect("reading a blob does not panic")?;
+        // it may have been finished before we got the lock
+        if store.blobs().contains(digest) {
+            if let Some(partial) = partial {
+                partial.discard()?;
+            }
+            return Ok(None);
+        }
+        if partial.is_some() {
+            return Ok(partial);
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -69,31 +86,77 @@ fn what(digest: &Digest) -> String {
 struct Download<'a> {
     store: &'a Store,
     blob: &'a Descriptor,
-    writer: BlobWriter,
+    partial: PartialBlob,
+    arriving: &'a Arriving,
 }
 
-impl<'a> Download<'a> {
-    fn new(store: &'a Store, blob: &'a Descriptor) -> Result<Self, Cause> {
-        let writer = store.blobs().writer_with(blob.digest.algorithm())?;
-        Ok(Self { store, blob, writer })
+impl Download<'_> {
+    fn done(&self) -> u64 {
+        self.partial.size()
     }
 
-    fn done(&self) -> u64 {
-        self.writer.size()
+    /// All of it, over as many requests as it takes.
+    async fn through(&mut self, client: &Client, events: &Events) -> Result<(), Cause> {
+        let mut retries = Retries::new(client.options().limits);
+        // pieces of two answers may come from two servers that disagree: once from scratch
+        let mut pieces = self.done() > 0;
+        loop {
+            let before = self.done();
+            let cause = match self.run(client, events).await {
+                Ok(()) if self.partial.is_right() => return Ok(()),
+                Ok(()) if pieces => {
+                    pieces = false;
+                    self.restart()?;
+                    continue;
+                }
+                Ok(()) => {
+                    let (expected, actual) = (self.blob.digest.clone(), self.partial.digest());
+                    return Err(Cause::WrongDigest { what: "blob", expected, actual });
+                }
+                Err(cause) => cause,
+            };
+            if self.done() > before {
+                retries.progress();
+            }
+            let Some(pause) = retries.after(&cause) else { return Err(cause) };
+            events.retrying(&what(&self.blob.digest), &cause, pause);
+            tokio::time::sleep(pause).await;
+            pieces |= self.done() > 0;
+        }
+    }
+
+    /// Forgets what has come.
+    fn restart(&mut self) -> Result<(), Cause> {
+        self.partial.restart()?;
+        self.arriving.broke();
+        Ok(())
     }
 
     /// One request for what is still missing, read to its end.
     async fn run(&mut self, client: &Client, events: &Events) -> Result<(), Cause> {
         let size = self.blob.size;
-        if self.done() == size && size > 0 {
+        if self.done() > size {
+            // left by someone who was told another size
+            self.restart()?;
+        }
+        self.arriving.written(self.done());
+        if self.done() == size {
             return Ok(());
         }
         let digest = &self.blob.digest;
         let path = format!("/v2/{}/blobs/{digest}", client.repository);
         let ask = Ask::get(path, what(digest)).from(self.done());
-        let mut response = client.ask(&ask).await?;
+        let mut response = match client.ask(&ask).await {
+            // what we have is not the start of it
+            Err(Cause::Status { status: 416, .. }) if self.done() > 0 => {
+                self.restart()?;
+                let ask = Ask { from: 0, ..ask };
+                client.ask(&ask).await?
+            }
+            other => other?,
+        };
         if !continues(&response, self.done()) {
-            self.writer = self.store.blobs().writer_with(digest.algorithm())?;
+            self.restart()?;
         }
         let mut reported = self.done();
         while let Some(chunk) = response.chunk().await? {
@@ -101,12 +164,14 @@ impl<'a> Download<'a> {
                 let got = self.done() + chunk.len() as u64;
                 return Err(Cause::TooLarge { what: what(digest), size: got, max: size });
             }
-            self.writer.write_all(&chunk).map_err(IoError::at("write to", self.store.root()))?;
+            self.partial.write_all(&chunk).map_err(IoError::at("write to", self.store.root()))?;
             if self.done() - reported >= REPORT {
                 reported = self.done();
+                self.arriving.written(reported);
                 events.send(Event::Downloading { digest: digest.clone(), done: reported, size });
             }
         }
+        self.arriving.written(self.done());
         if self.done() < size {
             let host = response.host.clone();
             return Err(Cause::Short { host, got: self.done(), expected: size });
@@ -116,10 +181,10 @@ impl<'a> Download<'a> {
 
     /// Publishes the blob. Syncing can take long, so it happens beside the other downloads.
     async fn commit(self) -> Result<(), Cause> {
-        let (writer, expected) = (self.writer, self.blob.digest.clone());
-        let task = tokio::task::spawn_blocking(move || writer.commit(Some(&expected)));
+        let partial = self.partial;
+        let task = tokio::task::spawn_blocking(move || partial.commit());
         match task.await.expect("writing a blob does not panic") {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(BlobError::Unexpected { expected, actual, .. }) => {
                 Err(Cause::WrongDigest { what: "blob", expected, actual })
             }

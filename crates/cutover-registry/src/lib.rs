@@ -9,6 +9,7 @@
 //! registry they are for and to the token server that it names, never along a redirect and never
 //! over plain HTTP to another machine unless asked for.
 
+mod arrival;
 mod auth;
 mod blob;
 mod credential;

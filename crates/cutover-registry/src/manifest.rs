@@ -159,6 +159,7 @@ impl Found {
     pub(crate) fn resolved(&self) -> Event {
         Event::Resolved {
             digest: self.top.clone(),
+            config: self.manifest.config.digest.clone(),
             layers: self.manifest.layers.len(),
             size: self.manifest.layers.iter().map(|layer| layer.size).sum(),
         }

@@ -12,8 +12,9 @@ pub trait Progress {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The name stands for this image; `layers` is how many it has and `size` their bytes.
-    Resolved { digest: Digest, layers: usize, size: u64 },
+    /// The name stands for this image; `layers` is how many it has and `size` their bytes. Its
+    /// config travels as a blob, too.
+    Resolved { digest: Digest, config: Digest, layers: usize, size: u64 },
     /// The blob is in the store, or in the registry, already.
     Present { digest: Digest },
     /// `done` of `size` bytes have come.

@@ -81,6 +81,16 @@ impl PartialBlob {
         self.size
     }
 
+    /// What the bytes so far hash to.
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
+    /// Whether the bytes so far are the blob.
+    pub fn is_right(&self) -> bool {
+        self.digest() == self.digest
+    }
+
     /// Another handle on the bytes, for a reader that follows.
     pub fn reader(&self) -> Result<File, BlobError> {
         let file = fs_err::File::open(&self.path).map_err(IoError::at("open", &self.path))?;

@@ -105,6 +105,30 @@ impl Snapshots {
         self.lowers(image).ok_or_else(lost)
     }
 
+    /// Unpacks the layers that are missing from what `source` gives for each, in order: bytes that
+    /// may still be arriving, compressed as they are. They become durable with the image.
+    pub fn ensure_from(
+        &self,
+        image: &Image,
+        source: &mut dyn FnMut(usize) -> std::io::Result<Box<dyn Read + Send>>,
+        progress: &mut dyn FnMut(Unpacking<'_>),
+    ) -> Result<(), SnapshotError> {
+        let _lease = self.store.lease()?;
+        let count = image.chain_ids.len();
+        for (index, chain_id) in image.chain_ids.iter().enumerate() {
+            if self.contains(chain_id) {
+                continue;
+            }
+            let layer = &image.manifest.layers[index];
+            progress(Unpacking { layer, index, count });
+            let read = |source| SnapshotError::Read { layer: layer.digest.clone(), source };
+            let mut tar = source(index).and_then(inflate).map_err(read)?;
+            let diff_id = &image.config.rootfs.diff_ids[index];
+            self.unpack_tar(&image.chain_ids[..index], &mut tar, diff_id, &layer.digest)?;
+        }
+        Ok(())
+    }
+
     /// The image's lower directories, topmost first, if all its layers are unpacked.
     pub fn lowers(&self, image: &Image) -> Option<Vec<PathBuf>> {
         self.lower_dirs(&image.chain_ids)

@@ -65,7 +65,7 @@ pub(crate) fn push(
     images: &[(Digest, Reference)],
     options: &Options,
 ) -> Outcome<Vec<Pushed>> {
-    let lines = Lines { ui };
+    let lines = Lines { ui, config: Mutex::default() };
     let pushed = match ui.stderr_is_terminal || ui.is_quiet() {
         true => {
             watched(ui, |progress| cutover_registry::push_all(store, images, options, progress))
@@ -103,11 +103,17 @@ fn outcome(event: &Event) -> Option<(&Digest, String)> {
 /// A line for each layer that is done.
 struct Lines {
     ui: Ui,
+    /// Of the image under way: docker does not show it.
+    config: Mutex<Option<Digest>>,
 }
 
 impl Progress for Lines {
     fn on(&self, event: &Event) {
-        if let Some((digest, text)) = outcome(event) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Event::Resolved { config: new, .. } = event {
+            *config = Some(new.clone());
+        }
+        if let Some((digest, text)) = outcome(event).filter(|(it, _)| config.as_ref() != Some(it)) {
             self.ui.say(format!("{}: {text}", digest.short()));
         }
         if let Event::Retrying { .. } = event {
@@ -125,6 +131,7 @@ fn retrying(event: &Event) -> String {
 #[derive(Debug, Default)]
 struct Bars {
     all: MultiProgress,
+    /// A hidden one for the config: docker does not show it.
     by_digest: Mutex<HashMap<Digest, ProgressBar>>,
 }
 
@@ -168,7 +175,11 @@ impl Progress for Bars {
     fn on(&self, event: &Event) {
         // a line that cannot be shown must not end the transfer
         match event {
-            Event::Resolved { .. } | Event::Pushed { .. } => {}
+            Event::Resolved { config, .. } => {
+                let mut bars = self.by_digest.lock().unwrap_or_else(PoisonError::into_inner);
+                bars.insert(config.clone(), ProgressBar::hidden());
+            }
+            Event::Pushed { .. } => {}
             Event::Downloading { digest, done, size } | Event::Uploading { digest, done, size } => {
                 self.moved(digest, *done, *size);
             }

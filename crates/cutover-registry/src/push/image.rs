@@ -32,6 +32,7 @@ impl Push {
         let layers = self.layers(&manifest)?;
         self.events.send(Event::Resolved {
             digest: digest.clone(),
+            config: manifest.config.digest.clone(),
             layers: layers.len(),
             size: layers.iter().map(|layer| layer.descriptor.size).sum(),
         });

@@ -183,8 +183,8 @@ impl Bench {
         let left: Vec<_> = fs_err::read_dir(self.store.root().join("tmp"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            // locks of snapshots stay for the garbage collector
-            .filter(|path| path.extension().is_none_or(|extension| extension != "lock"))
+            // locks of snapshots stay for the garbage collector, parts of blobs for the next pull
+            .filter(|path| path.extension().is_none_or(|it| it != "lock" && it != "part"))
             .collect();
         assert!(left.is_empty(), "left in tmp: {left:?}");
         for digest in self.store.blobs().list().unwrap() {

@@ -8,6 +8,7 @@ mod faults;
 mod fixture;
 mod names;
 mod network;
+mod pipeline;
 mod push;
 mod server;
 mod target;
