@@ -102,7 +102,18 @@ pub struct CacheMounts {
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) data: PathBuf,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A locked file. It is unlocked by more than closing it: a container that another thread is
+/// making has a copy of the descriptor until its program runs.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _unlocked = rustix::fs::flock(self.0.file().as_fd(), FlockOperation::Unlock);
+    }
 }
 
 /// How a step wants an instance.
@@ -151,13 +162,13 @@ impl CacheMounts {
     }
 
     /// Held by who makes a cache or an instance: nobody sweeps meanwhile.
-    fn making(&self) -> io::Result<File> {
+    fn making(&self) -> io::Result<Lock> {
         use std::os::unix::fs::DirBuilderExt as _;
         // What is in it may be set-user-id and belong to anybody: not for other users of the host.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         let dir = File::open(&self.dir)?;
         flock(&dir, FlockOperation::LockShared)?;
-        Ok(dir)
+        Ok(Lock(dir))
     }
 }
 
@@ -196,10 +207,10 @@ fn publish(fresh: tempfile::TempDir, data: &Path) -> io::Result<()> {
     }
 }
 
-fn touch(lock: &File, now: i64) -> io::Result<()> {
+fn touch(lock: &Lock, now: i64) -> io::Result<()> {
     let time = Timespec { tv_sec: now, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::futimens(lock.file(), &times)?)
+    Ok(rustix::fs::futimens(lock.0.file(), &times)?)
 }
 
 /// Most instances of one cache.
@@ -209,7 +220,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(25);
 
 /// The instance that `wish` gets, locked. Who shares or wants its own takes the first that is free
 /// for that; who wants the one and only is to come again.
-fn choose(dir: &Path, wish: &Wish<'_>) -> io::Result<Option<(usize, File)>> {
+fn choose(dir: &Path, wish: &Wish<'_>) -> io::Result<Option<(usize, Lock)>> {
     let exclusive = wish.sharing != Sharing::Shared;
     for number in 0..MAX_INSTANCES {
         if wish.sharing == Sharing::Locked && number > 0 && !has_instance(dir, number) {
@@ -231,7 +242,7 @@ fn lock_path(dir: &Path, number: usize) -> PathBuf {
 }
 
 /// `None` when somebody else has it in a way that does not fit.
-fn try_lock(path: &Path, exclusive: bool) -> io::Result<Option<File>> {
+fn try_lock(path: &Path, exclusive: bool) -> io::Result<Option<Lock>> {
     loop {
         let mut options = fs_err::OpenOptions::new();
         let opened = options.read(true).write(true).create(true).truncate(false).open(path);
@@ -253,7 +264,7 @@ fn try_lock(path: &Path, exclusive: bool) -> io::Result<Option<File>> {
         }
         // A lock on a file that the pruner removed meanwhile protects nothing.
         if rustix::fs::fstat(file.file())?.st_nlink > 0 {
-            return Ok(Some(file));
+            return Ok(Some(Lock(file)));
         }
     }
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 use rustix::fs::FlockOperation;
 
-use super::{CacheMountError, CacheMounts, DESCRIPTION, Identity, flock, lock_path, try_lock};
+use super::{
+    CacheMountError, CacheMounts, DESCRIPTION, Identity, Lock, flock, lock_path, try_lock,
+};
 use crate::tree::{Tree, TreeError};
 
 /// One instance of a cache.
@@ -105,13 +107,13 @@ impl CacheMounts {
         if dirs.is_empty() {
             return Ok(());
         }
-        let all = File::open(&self.dir)?;
-        flock(&all, FlockOperation::LockExclusive)?;
+        let all = Lock(File::open(&self.dir)?);
+        flock(&all.0, FlockOperation::LockExclusive)?;
         dirs.iter().try_for_each(|dir| sweep(&self.dir.join(dir)))
     }
 
     /// Locked against everybody.
-    pub(super) fn lock_for_good(&self, one: &CacheMount) -> Result<File, CacheMountError> {
+    pub(super) fn lock_for_good(&self, one: &CacheMount) -> Result<Lock, CacheMountError> {
         let io = |source| CacheMountError::Io { action: "lock", id: one.id.clone(), source };
         let lock = try_lock(&beside(&one.path), true).map_err(io)?;
         lock.ok_or_else(|| CacheMountError::InUse { id: one.id.clone() })

@@ -107,3 +107,16 @@ fn ids_and_what_a_cache_began_with_tell_them_apart() {
     let different: std::collections::BTreeSet<_> = keys.iter().collect();
     assert_eq!(different.len(), keys.len());
 }
+
+/// A container in the making has copies of all descriptors until its program runs.
+#[test]
+fn a_copy_of_the_descriptor_does_not_hold_the_lock() {
+    let root = tempfile::tempdir().unwrap();
+    let caches = CacheMounts::of(root.path());
+    let cancel = Cancel::new();
+    let held = take(&caches, Sharing::Locked, &cancel).unwrap();
+    let _copy = held._lock.0.file().try_clone().unwrap();
+    drop(held);
+    cancel.raise();
+    assert_eq!(numbers(&[&take(&caches, Sharing::Locked, &cancel).unwrap()]), ["0"]);
+}

@@ -54,6 +54,14 @@ struct AnyFile {
     version: u32,
 }
 
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child of `clone3` that another thread has just made holds
+        // a copy of it until it executes its program, and may wait for who waits for this lock.
+        let _unlocked = rustix::fs::flock(&self._lock, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
 impl Store {
     pub(crate) fn open(root: &Path, run: &Path) -> Result<Self, NetError> {
         let (networks, run) = (root.join("networks"), run.join("networks"));
@@ -180,5 +188,23 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two stages of a build make containers at the same time.
+    #[test]
+    fn a_childs_copy_of_the_descriptor_does_not_hold_the_lock() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(dir.path(), &dir.path().join("run")).expect("store");
+        let locked = store.lock().expect("lock");
+        let _copy = locked._lock.try_clone().expect("copy");
+        drop(locked);
+        let file = fs_err::File::open(dir.path().join("run/networks/lock")).expect("lock file");
+        let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+        rustix::fs::flock(&file, operation).expect("nobody holds it");
     }
 }
