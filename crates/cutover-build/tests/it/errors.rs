@@ -106,8 +106,6 @@ fn links_out_of_the_context_lead_nowhere() {
 #[test]
 fn what_is_not_there_yet_is_refused() {
     let mut lab = Lab::empty();
-    let url = "Dockerfile:2: `ADD` of a URL is not supported yet";
-    check(&lab, "scratch", "ADD https://example.com/x /", url);
     let device = "Dockerfile:2: `RUN --device` is not supported";
     check(&lab, "scratch", "RUN --device=vendor.com/x=y true", device);
     lab.options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), "stage".to_owned());

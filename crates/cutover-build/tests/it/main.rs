@@ -5,6 +5,7 @@
 
 mod cache;
 mod copies;
+mod elsewhere;
 mod errors;
 mod explain;
 mod killed;
