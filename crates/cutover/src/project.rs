@@ -317,6 +317,9 @@ fn build_service(
 ) -> Outcome<Digest> {
     use cutover_build::{DockerfileSource, ExtraHost, Network};
     let mut options = build::options(ctx, store, PathBuf::from(&wanted.context));
+    for (name, value) in &wanted.additional_contexts {
+        build::contexts::add(&mut options, name, value)?;
+    }
     options.dockerfile = match (&wanted.dockerfile, &wanted.inline) {
         (_, Some(text)) => DockerfileSource::Inline(text.clone().into_bytes()),
         (Some(path), None) => DockerfileSource::Path(PathBuf::from(path)),
@@ -342,6 +345,7 @@ fn build_service(
     if let [one] = wanted.platforms.as_slice() {
         options.platform = Some(build::platform(one)?);
     }
+    let _held = build::contexts::open(ctx, store, &mut options, &wanted.context)?;
     let built = build::execute_for_service(ctx, store, &options, name)?;
     Ok(built.image)
 }

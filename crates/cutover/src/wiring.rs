@@ -2,8 +2,9 @@
 //! pieces of glue that need two crates at once.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 
-use cutover_build::{PullError, Puller};
+use cutover_build::{FetchRequest, Fetched, Fetcher, PullError, Puller};
 use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_runtime::container::Containers;
@@ -90,6 +91,22 @@ pub(crate) fn in_use(paths: &Paths, image: &Digest) -> Option<InUse> {
     Some(InUse { container: user.config.name, running: user.state.status.is_live() })
 }
 
+/// A registry's refusal on its way through a build: with the hint that the build knows nothing of.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub(crate) struct PullFailed {
+    source: anyhow::Error,
+    pub(crate) hint: Option<String>,
+}
+
+impl PullFailed {
+    /// The one that a build failed for, if it is what it failed for.
+    pub(crate) fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let chain = std::iter::successors(Some(error), |error| error.source());
+        chain.filter_map(|error| error.downcast_ref()).next()
+    }
+}
+
 /// Pulls base images for builds.
 #[derive(Debug)]
 pub(crate) struct RegistryPuller<'a> {
@@ -100,8 +117,59 @@ pub(crate) struct RegistryPuller<'a> {
 impl Puller for RegistryPuller<'_> {
     fn pull(&self, reference: &Reference, platform: &Platform) -> Result<Image, PullError> {
         crate::pull::pull(self.ctx, self.store, reference, Some(platform)).map_err(|failure| {
-            let error = failure.error.unwrap_or_else(|| anyhow::Error::msg("pull failed"));
-            PullError { reference: reference.clone(), source: error.into() }
+            let source = failure.error.unwrap_or_else(|| anyhow::Error::msg("pull failed"));
+            let source = PullFailed { source, hint: failure.hint };
+            PullError { reference: reference.clone(), source: source.into() }
         })
     }
+}
+
+/// Gets files over HTTP for builds.
+#[derive(Debug)]
+pub(crate) struct RegistryFetcher;
+
+impl Fetcher for RegistryFetcher {
+    fn fetch(
+        &self,
+        request: &FetchRequest<'_>,
+        to: &mut (dyn Write + Send),
+    ) -> Result<Fetched, Box<dyn std::error::Error + Send + Sync>> {
+        let ask = cutover_registry::Fetch {
+            url: request.url,
+            authorization: request.authorization,
+            etag: request.etag,
+            max: request.max,
+            proxies: crate::transfer::proxies(),
+            tls: cutover_registry::Tls::default(),
+            limits: cutover_registry::Limits::default(),
+        };
+        let fetched = cutover_registry::fetch(&ask, to)?;
+        let seconds = |text: String| {
+            let time = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+            Some(time.timestamp().as_second())
+        };
+        Ok(Fetched {
+            unchanged: fetched.unchanged,
+            etag: fetched.etag,
+            last_modified: fetched.last_modified.and_then(seconds),
+        })
+    }
+}
+
+/// What a `git` that we start needs of the caller's environment: where it is, and proxies.
+#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
+pub(crate) fn caller_environment() -> Vec<(String, String)> {
+    const NAMES: [&str; 9] = [
+        "PATH",
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+        "no_proxy",
+        "NO_PROXY",
+    ];
+    let value = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    NAMES.into_iter().filter_map(value).collect()
 }
