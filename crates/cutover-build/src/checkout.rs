@@ -1,7 +1,7 @@
 //! Whether a directory is a clean git checkout, and the time of its commit.
 //!
-//! Clean as `git describe --dirty` has it: the index is the commit, and each file of the index that
-//! the build sees is as the index has it. Files that git does not know do not matter. Read only,
+//! Clean as `git describe --dirty` has it: the index is the commit, and each file of the index in the
+//! directory is as the index has it. Files that git does not know do not matter. Read only,
 //! without git; what cannot be read (another hash, a pack of an unknown version) is no checkout.
 
 mod index;
@@ -16,8 +16,8 @@ const MAX_FILE: u64 = 256 << 20;
 /// Most levels of directories above the context that are looked at.
 const MAX_LEVELS: usize = 64;
 
-/// Seconds since 1970 of the commit that `context` is a clean checkout of. `meta` knows the files
-/// that the build sees, by their path below the context; others do not matter.
+/// Seconds since 1970 of the commit that `context` is a clean checkout of. `meta` knows its files by
+/// their path below the context.
 pub(crate) fn commit_time(context: &Path, meta: &dyn Fn(&Path) -> Option<Meta>) -> Option<i64> {
     let (top, git) = find(context)?;
     let below = context.strip_prefix(&top).ok()?;
@@ -33,7 +33,7 @@ pub(crate) fn commit_time(context: &Path, meta: &dyn Fn(&Path) -> Option<Meta>) 
     }
     let clean = index.entries.iter().all(|entry| {
         let Ok(path) = Path::new(&entry.path).strip_prefix(below) else { return true };
-        meta(path).is_none_or(|meta| is_same(entry, &meta, || read(&top.join(&entry.path))))
+        meta(path).is_some_and(|meta| is_same(entry, &meta, || read(&top.join(&entry.path))))
     });
     clean.then_some(commit.time)
 }

@@ -59,6 +59,16 @@ impl Context {
 const MAX_IGNORE: u64 = 4 << 20;
 
 pub(crate) fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignore, BuildError> {
+    let Some((path, text)) = ignore_file(context, beside)? else { return Ok(Ignore::default()) };
+    Ignore::new(&ignore::lines(&text))
+        .map_err(|error| BuildError::Ignore { path, problem: error.to_string() })
+}
+
+/// The ignore file that counts, and its text.
+pub(crate) fn ignore_file(
+    context: &Path,
+    beside: Option<&Path>,
+) -> Result<Option<(PathBuf, String)>, BuildError> {
     let own = beside.map(|file| {
         let mut name = file.as_os_str().to_owned();
         name.push(".dockerignore");
@@ -73,11 +83,9 @@ pub(crate) fn read_ignore(context: &Path, beside: Option<&Path>) -> Result<Ignor
                 source: Box::new(source),
             })?,
         };
-        let patterns = ignore::lines(&String::from_utf8_lossy(&bytes));
-        return Ignore::new(&patterns)
-            .map_err(|error| BuildError::Ignore { path, problem: error.to_string() });
+        return Ok(Some((path, String::from_utf8_lossy(&bytes).into_owned())));
     }
-    Ok(Ignore::default())
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ impl Ignore {
         Ok(Self { patterns: compiled.collect::<Result<_, _>>()? })
     }
 
+    /// The pattern that decided, by its place among those that are not empty.
+    pub(crate) fn decider(matched: &Matched) -> Option<usize> {
+        matched.0.iter().rposition(|hit| *hit)
+    }
+
     /// Whether anything below an ignored directory may be re-included.
     pub(crate) fn re_includes(&self) -> bool {
         self.patterns.iter().any(|pattern| pattern.includes)

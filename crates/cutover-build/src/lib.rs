@@ -19,6 +19,7 @@ mod checkout;
 pub mod checks;
 mod chmod;
 mod context;
+mod context_files;
 mod copy;
 pub mod dockerfile;
 mod error;
@@ -49,6 +50,7 @@ pub use cache::{CacheError, CacheLimits, forget_cache, kept_chains, prune_cache}
 pub use caches::{CacheMount, CacheMountError, CacheMounts};
 pub use cancel::Cancel;
 pub use context::{ContextSource, Contexts, NamedContext, Prepared, prepare};
+pub use context_files::{ContextFile, ContextFiles, Decider, context_files};
 pub use error::{BuildError, Place};
 pub use explain::{Cause, Change, FileChange, FileChanged, StepReport};
 pub use options::{BuildOptions, Built, DockerfileSource, FetchedContext, World};

@@ -123,8 +123,10 @@ fn epoch(options: &BuildOptions, shared: &Shared) -> Result<Option<i64>, BuildEr
         .or_else(|| shared.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str))
     {
         None | Some("") => Ok(options.source_date_epoch),
-        // A directory, unlike a repository, has no time of its own.
-        Some("context") => Ok(options.fetched.and_then(|fetched| fetched.time)),
+        Some("context") => Ok(match options.fetched {
+            Some(fetched) => fetched.time,
+            None => created::of_context(&options.context),
+        }),
         Some(text) => match text.parse() {
             Ok(epoch) => Ok(Some(epoch)),
             Err(_) => Err(BuildError::Epoch { text: text.to_owned() }),
@@ -171,6 +173,8 @@ struct Done {
     time: i64,
     /// History lines of the base image.
     inherited: usize,
+    /// `created` of the base image.
+    created: Option<String>,
     origin: Origin,
 }
 
@@ -193,6 +197,7 @@ impl Done {
             layers: Vec::new(),
             time: time::FIRST,
             inherited: 0,
+            created: None,
             origin: Origin::Scratch,
         }
     }

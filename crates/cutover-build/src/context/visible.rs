@@ -36,12 +36,6 @@ impl Visible {
         children.filter_map(|path| Some((path.as_path(), self.files.get(path)?)))
     }
 
-    /// Time of the youngest file, in seconds. Directories do not count: checking out makes them.
-    pub(crate) fn youngest(&self) -> Option<i64> {
-        let files = self.files.values().filter(|meta| !meta.is_dir());
-        files.map(|meta| meta.mtime.0).max()
-    }
-
     /// Whether an ignore rule hides `path`.
     pub(crate) fn hides(&self, path: &Path) -> bool {
         self.hidden.iter().any(|hidden| path.starts_with(hidden))

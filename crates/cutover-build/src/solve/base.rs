@@ -58,7 +58,10 @@ impl Solver<'_> {
                 || image.config.os == platform.os
                     && image.config.architecture == platform.architecture
         };
-        let local = store.images().get(reference)?.filter(fits);
+        let local = match self.options.pull {
+            true => None,
+            false => store.images().get(reference)?.filter(fits),
+        };
         if let Some(image) = &local
             && store.snapshots().lowers(image).is_some()
         {
@@ -95,6 +98,7 @@ pub(super) fn to_done(name: &str, image: Image) -> Done {
         layers: layers.collect(),
         time: time::FIRST,
         inherited: image.config.history.len(),
+        created: image.config.created.clone(),
         origin: Origin::Image { name: name.to_owned(), digest: image.digest.to_string() },
         stage: Stage::from_image(image.config),
     }

@@ -4,7 +4,7 @@
 //! a layer's time is a function of its key. It grows from layer to layer of a stage, so that what a
 //! step makes is younger than what it was made of, and it is another one when the key is another
 //! one, so that web servers' entity tags, made of time and size, change with the content. See
-//! docs/decisions/0012-times-in-layers.md.
+//! docs/decisions/0013-times-in-images.md.
 
 use cutover_core::Digest;
 

@@ -1,7 +1,9 @@
 //! `cutover build`: Dockerfile to image.
 
+mod cache;
 mod call;
 pub(crate) mod contexts;
+mod interrupt;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use fs_err as fs;
 use super::Ctx;
 use crate::clock;
 use crate::failure::{Context, Failure, Kind, Outcome};
-use crate::wiring::{RegistryFetcher, RegistryPuller};
+use crate::wiring::{PullFailed, RegistryFetcher, RegistryPuller};
 
 /// Build an image from a Dockerfile
 #[derive(Debug, Args)]
@@ -76,6 +78,8 @@ pub(super) struct Build {
     check: bool,
     #[command(flatten)]
     contexts: contexts::Contexts,
+    #[command(flatten)]
+    cache: cache::Cache,
     /// Files for COPY and ADD: a directory, a tar, a git or HTTP address; `-` is stdin
     #[arg(value_name = "CONTEXT")]
     context: String,
@@ -126,6 +130,10 @@ impl Build {
         self.steps.apply(&mut options)?;
         self.contexts.apply(&mut options)?;
         let _held = contexts::open(ctx, &store, &mut options, &self.context)?;
+        self.cache.apply(&mut options);
+        if self.cache.list_context(ctx, &options)? {
+            return Ok(());
+        }
         let call = self.call.with_check(self.check);
         if call.method != call::Method::Build {
             return call.answer(ctx, &store, &options);
@@ -172,7 +180,10 @@ pub(crate) fn execute(
     let start = Instant::now();
     let clock = move || start.elapsed();
     let plain = Plain::new(std::io::stderr());
-    let progress: &dyn Progress = if quiet { &Quiet } else { &plain };
+    let explainer = cache::Explainer::new(if quiet { &Quiet } else { &plain });
+    let interrupt = interrupt::Interrupt::listen()?;
+    let options = &BuildOptions { cancel: interrupt.cancel(), ..options.clone() };
+    let progress: &dyn Progress = &explainer;
     let networks = ctx.networks()?;
     let runner = RuntimeRunner::new(&ctx.paths.root, &ctx.paths.run, networks);
     let (puller, fetcher) = (RegistryPuller { ctx, store }, RegistryFetcher);
@@ -183,6 +194,7 @@ pub(crate) fn execute(
     if !quiet {
         call::warn(ctx, store, options);
     }
+    explainer.say(ctx);
     let built = built.map_err(|error| failure(ctx, error, quiet))?;
     for warning in &built.warnings {
         ctx.ui.warn(warning);
@@ -200,11 +212,20 @@ fn failure(ctx: &Ctx, error: BuildError, quiet: bool) -> Failure {
     if let Some(excerpt) = error.excerpt() {
         ctx.ui.say(excerpt.trim_end());
     }
-    let hint = error.hint().map(str::to_owned);
+    let pull = PullFailed::behind(&error);
+    let hint = error.hint().map(str::to_owned).or_else(|| pull?.hint.clone());
     let kind = match error {
+        _ if pull.is_some() => Kind::Remote,
+        BuildError::NoDockerfile { .. } | BuildError::NoContext { .. } => Kind::Config,
+        BuildError::ReadDockerfile { ref source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Kind::Config
+        }
         BuildError::Dockerfile { .. } | BuildError::Ignore { .. } | BuildError::Target { .. } => {
             Kind::Config
         }
+        BuildError::Interrupted => Kind::Exit(interrupt::STATUS),
         _ => Kind::Build,
     };
     Failure { hint, ..Failure::new(kind, error) }

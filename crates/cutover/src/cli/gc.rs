@@ -1,11 +1,13 @@
 //! `cutover gc`.
 
 use clap::Args;
+use cutover_build::CacheLimits;
+use cutover_core::units::{parse_duration, parse_size};
 
 use super::Ctx;
-use crate::failure::{Failure, Kind, Outcome};
+use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::secrets::Secrets;
-use crate::{agent, ui, wiring};
+use crate::{agent, clock, ui, wiring};
 
 /// Remove what nothing needs: layers, blobs, the build cache
 #[derive(Debug, Args)]
@@ -17,21 +19,31 @@ pub(super) struct Gc {
     #[arg(long)]
     build_cache: bool,
     /// Also images that have a name, but no container and no kept release uses them; with
-    /// `--build-cache` also what `RUN --mount=type=cache` kept
+    /// `--build-cache`, instead of these, also what `RUN --mount=type=cache` kept
     #[arg(short, long)]
     all: bool,
+    /// With `--build-cache`: forget only what was used longest ago, until the rest has this size
+    #[arg(long, visible_alias = "max-used-space", value_name = "SIZE", requires = "build_cache")]
+    keep_storage: Option<String>,
+    /// With `--build-cache`: forget only what was not used for this long: `until=72h`
+    #[arg(long, value_name = "until=AGE", requires = "build_cache")]
+    filter: Option<String>,
 }
 
 impl Gc {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
-        if self.build_cache {
-            cutover_build::forget_cache(&ctx.paths.root)?;
-        }
-        if self.build_cache && self.all {
-            cutover_build::CacheMounts::of(&ctx.paths.root).prune(&|_| true)?;
-        }
-        if self.all {
-            untag_unused(ctx)?;
+        match (self.build_cache, self.all) {
+            (true, true) => {
+                if self.keep_storage.is_some() || self.filter.is_some() {
+                    let text = "`--all` forgets all of the build cache: it takes no limits";
+                    return Err(Failure::msg(Kind::Usage, text));
+                }
+                cutover_build::forget_cache(&ctx.paths.root)?;
+                cutover_build::CacheMounts::of(&ctx.paths.root).prune(&|_| true)?;
+            }
+            (true, false) => drop(cutover_build::prune_cache(&ctx.paths.root, self.limits()?)?),
+            (false, true) => untag_unused(ctx)?,
+            (false, false) => {}
         }
         let secrets = collect_secrets(ctx)?;
         let keep = || {
@@ -51,6 +63,22 @@ impl Gc {
             collected.temporary,
             ui::size(collected.bytes)
         ))
+    }
+}
+
+impl Gc {
+    fn limits(&self) -> Outcome<CacheLimits> {
+        let size = self.keep_storage.as_deref().map(parse_size).transpose().kind(Kind::Usage)?;
+        let until = self.filter.as_deref().map(|filter| {
+            let age = filter.strip_prefix("until=").ok_or_else(|| {
+                Failure::msg(Kind::Usage, format!("`--filter {filter}` is not known"))
+                    .hint("write `--filter until=72h`")
+            })?;
+            let age = parse_duration(age).kind(Kind::Usage)?;
+            let then = clock::since_epoch().saturating_sub(age).as_secs();
+            Ok::<_, Failure>(i64::try_from(then).unwrap_or(0))
+        });
+        Ok(CacheLimits { max_bytes: size, until: until.transpose()? })
     }
 }
 
