@@ -4,7 +4,7 @@
 //! hybrid of both are found from the mount table; where version 2 is mounted at all, even without controllers, it
 //! kills and freezes. Refuses names that could leave `cutover/`; never touches a group that is not below it.
 //! Processes are never moved in from outside (that costs a grace period): they are born in the v2 group and write
-//! themselves into the v1 ones.
+//! themselves into the v1 ones. What we run on the host for longer than its starter lives is in `cutover/host`.
 
 mod devices;
 mod files;
@@ -23,7 +23,8 @@ use hierarchy::{Hierarchies, Hierarchy, Version};
 
 pub(crate) use devices::DEFAULT as DEFAULT_DEVICES;
 pub use devices::{DeviceRule, DeviceType};
-pub(crate) use join::Entrance;
+pub use join::outlive;
+pub(crate) use join::{Entrance, host_group};
 pub use stats::Stats;
 
 /// The groups of one container. Cheap to make from a name; owns nothing until [`Cgroup::remove`].

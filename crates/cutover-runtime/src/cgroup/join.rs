@@ -25,6 +25,33 @@ pub(crate) struct Entrance {
 /// The groups as the container sees them: each hierarchy's directory name and a detached mount.
 pub(crate) type Trees = Vec<(CString, OwnedFd)>;
 
+/// Where our processes live that outlive who started them, beside the containers' groups. In the group of the login
+/// session or the service that they were started from, systemd would end them with it.
+const HOST: &str = "host";
+
+/// The group of shims, for `CLONE_INTO_CGROUP`; `None` where there is no v2, by which systemd finds processes.
+pub(crate) fn host_group() -> Option<OwnedFd> {
+    let (_, dir) = host()?;
+    Some(dir.into_fd())
+}
+
+/// Moves a process that was just started to the group of what outlives its starter, where that can be done.
+pub fn outlive(pid: u32) {
+    let Some((path, dir)) = host() else { return };
+    if let Err(error) = dir.write("cgroup.procs", &pid.to_string()) {
+        tracing::warn!(pid, group = %path.display(), %error, "it ends with what started it");
+    }
+}
+
+fn host() -> Option<(std::path::PathBuf, Dir)> {
+    let hierarchies = Hierarchies::of_this_machine().ok()?;
+    let v2 = hierarchies.v2()?;
+    v2.make_group(HOST).ok()?;
+    let path = v2.group(HOST);
+    let dir = Dir::open(&path).ok()?;
+    Some((path, dir))
+}
+
 pub(super) fn open(hierarchies: &Hierarchies, name: &str) -> Result<Entrance, CgroupError> {
     let groups: Vec<_> = hierarchies
         .all()

@@ -76,6 +76,21 @@ fn freezing_killing_and_counting() {
 }
 
 #[test]
+fn what_outlives_its_starter_has_a_group() {
+    let v2 = Hierarchies::of_this_machine().expect("hierarchies").v2().cloned();
+    let Some(v2) = v2 else {
+        println!("SKIPPED: no v2 hierarchy is mounted");
+        return;
+    };
+    let mut child = Command::new("/bin/sleep").arg("1000").spawn().expect("sleep");
+    outlive(child.id());
+    let procs = fs_err::read_to_string(v2.group("host").join("cgroup.procs")).expect("processes");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    assert!(procs.lines().any(|pid| pid == child.id().to_string()), "{procs}");
+}
+
+#[test]
 fn an_occupied_group_is_not_taken_over() {
     let scratch = Scratch::new("busy", &Resources::default());
     let mut child = sleeper(&scratch.0);

@@ -1,20 +1,27 @@
 //! Starting a shim.
 
+use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
 use std::sync::{Mutex, PoisonError};
 
 use fs_err as fs;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Id;
 use super::paths::{Paths, Places};
+use crate::cgroup;
 use crate::shim::ENVIRONMENT;
 use crate::shim::protocol::{Kind, Request, put_json};
-use crate::sys::own_exe;
+use crate::sys::clone::{self, Child};
+use crate::sys::exec::{StringArray, execve};
+use crate::sys::process::{set_stream, try_wait};
+use crate::sys::{own_exe, signals};
 
 /// The program that is the shim.
 #[derive(Clone, Debug, Default)]
@@ -55,23 +62,71 @@ pub(crate) fn spawn(
         }
         Program::At(path) => (None, path.clone()),
     };
-    let child = Command::new(path)
-        .arg("shim")
-        .args([&places.root, &places.run])
-        .arg(id.as_str())
-        .stdin(OwnedFd::from(theirs))
-        .stdout(OwnedFd::from(lock))
-        .stderr(log.into_parts().0)
-        .env_clear()
-        .envs([ENVIRONMENT])
-        .current_dir("/")
-        .spawn()?;
+    let args = [b"shim", places.root.as_os_str().as_bytes(), places.run.as_os_str().as_bytes()];
+    let args =
+        [path.as_os_str().as_bytes()].into_iter().chain(args).chain([id.as_str().as_bytes()]);
+    let (name, value) = ENVIRONMENT;
+    let launch = Launch {
+        path: CString::new(path.as_os_str().as_bytes())?,
+        args: StringArray::new(args.map(CString::new).collect::<Result<_, _>>()?),
+        env: StringArray::new(vec![CString::new(format!("{name}={value}"))?]),
+        streams: [theirs.as_fd(), lock.as_fd(), log.file().as_fd()],
+    };
+    let child = launch.run()?;
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner).push(child);
     Ok(ours)
+}
+
+/// All that the child needs, made before the fork.
+struct Launch<'a> {
+    path: CString,
+    args: StringArray,
+    env: StringArray,
+    streams: [BorrowedFd<'a>; 3],
+}
+
+impl Launch<'_> {
+    /// Born in the group of what outlives its starter: in the one of the session or service that started it, it
+    /// would end with that. By [`clone::spawn`], because moving it later would cost a grace period.
+    fn run(&self) -> io::Result<Child> {
+        let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+        let work = || {
+            // Nothing of it may be allocated, see `clone::spawn`. The descriptor is closed by a successful `execve`.
+            let errno = self.execute().raw_os_error();
+            let _nobody_listens = rustix::io::write(&tell, &errno.to_ne_bytes());
+            127
+        };
+        let child = match cgroup::host_group() {
+            // Any trouble with the group must not keep the container from running.
+            Some(group) => clone::spawn(0, Some(group.as_fd()), work)
+                .or_else(|_refused| clone::spawn(0, None, work))?,
+            None => clone::spawn(0, None, work)?,
+        };
+        drop(tell);
+        let mut errno = [0; 4];
+        match File::from(told).read_exact(&mut errno) {
+            Ok(()) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno))),
+            Err(_executed) => Ok(child),
+        }
+    }
+
+    /// In the child; returns only when it failed.
+    fn execute(&self) -> Errno {
+        for (fd, number) in self.streams.iter().zip(0..) {
+            if let Err(errno) = set_stream(*fd, number) {
+                return errno;
+            }
+        }
+        if let Err(errno) = rustix::process::chdir(c"/") {
+            return errno;
+        }
+        signals::reset();
+        execve(&self.path, &self.args, &self.env)
+    }
 }
 
 /// Collects shims that have ended.
 pub(crate) fn reap() {
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-    children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    children.retain(|child| matches!(try_wait(child.pidfd.as_fd()), Ok(None)));
 }

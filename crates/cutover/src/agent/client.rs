@@ -245,6 +245,7 @@ fn start(paths: &Paths) -> Outcome<UnixStream> {
     // its allocator would ask for huge pages: 6 MiB that a small process never uses
     command.env("MIMALLOC_ALLOW_THP", "0").current_dir("/").process_group(0);
     let mut agent = command.spawn().or_fail(Kind::Internal, "start the agent")?;
+    cutover_runtime::cgroup::outlive(agent.id());
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Ok(stream) = UnixStream::connect(paths.agent_socket()) {

@@ -116,7 +116,9 @@ impl Proxy {
         command.stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.into_file());
         // its allocator would ask for huge pages: 6 MiB that a small process never uses
         command.env("MIMALLOC_ALLOW_THP", "0").current_dir("/").process_group(0);
-        command.spawn().or_fail(Kind::Internal, "start the proxy")
+        let proxy = command.spawn().or_fail(Kind::Internal, "start the proxy")?;
+        cutover_runtime::cgroup::outlive(proxy.id());
+        Ok(proxy)
     }
 
     fn died(&self, status: &str) -> Failure {
