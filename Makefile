@@ -5,7 +5,7 @@ NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 RUN_TESTS := $(if $(NEXTEST),cargo nextest run,cargo test)
 
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 check:           ## the edit loop: types and lints
 	cargo clippy --workspace --all-targets
@@ -23,6 +23,11 @@ test:            ## installs what it needs and passes every test
 	$(MAKE) --no-print-directory lint
 	cargo build --release --target $(TARGET) -p cutover
 	CUTOVER_BIN=$(CURDIR)/$(BIN) $(RUN_TESTS) --workspace
+
+test-v2:         ## in a virtual machine: control groups of version 2, systemd, a reboot; slow
+	scripts/setup vm
+	cargo build --release --target $(TARGET) -p cutover
+	CUTOVER_BIN=$(CURDIR)/$(BIN) scripts/vm
 
 demo:            ## the whole story, live
 	scripts/setup demo
@@ -47,4 +52,4 @@ docs: build      ## docs/cli.md, man pages and completions from the one definiti
 deny:            ## licences, sources and duplicates of dependencies (needs cargo-deny)
 	cargo deny check licenses bans sources
 
-.PHONY: help check build lint test demo bench cases fuzz docs deny
+.PHONY: help check build lint test test-v2 demo bench cases fuzz docs deny
