@@ -243,6 +243,32 @@ fn heredocs() {
 }
 
 #[test]
+fn heredoc_words() {
+    // What follows `FROM` in lines: names, bodies, `expand` and `chomp` of each heredoc.
+    let heredocs = |text: &str| {
+        let file = parse(format!("FROM a\n{text}").as_bytes()).unwrap();
+        let Kind::Run(run) = &file.stages[0].instructions[0].kind else { panic!("{text}") };
+        let show = |h: &Heredoc| format!("{}|{}|{}|{}", h.name, h.content, h.expand, h.chomp);
+        (run.heredocs.iter().map(show).collect::<Vec<_>>(), file.stages[0].instructions.len())
+    };
+    let check = |text: &str, expected: &[&str], instructions: usize| {
+        let (shown, count) = heredocs(text);
+        assert_eq!((shown, count), (expected.iter().map(|s| (*s).to_owned()).collect(), instructions));
+    };
+    check("RUN 3<<EOF cat\nx\nEOF\nUSER y", &["EOF|x\n|true|false"], 2);
+    check("RUN cat <<A <<B\n1\nA\n2\nB\n", &["A|1\n|true|false", "B|2\n|true|false"], 1);
+    check("RUN <<-E\n\tx\n\t\tE\n", &["E|\tx\n|true|true"], 1);
+    check("RUN <<'E'\n$x\nE", &["E|$x\n|false|false"], 1);
+    check("RUN <<\"E\"F\n$x\nEF", &["EF|$x\n|false|false"], 1);
+    check("RUN << E\nx\nE", &["E|x\n|true|false"], 1);
+    check("RUN <<E\r\nx\r\nE\r\n", &["E|x\r\n|true|false"], 1);
+    check("RUN <<E\n# kept \\\n\nE\n", &["E|# kept \\\n\n|true|false"], 1);
+    check("RUN echo '<<E' \\\n <<F\n1\nF\nUSER x", &["F|1\n|true|false"], 2);
+    check("RUN cat <<<E\nUSER x", &[], 2);
+    check("RUN echo $((1<<2))\nUSER x", &[], 2);
+}
+
+#[test]
 fn onbuild() {
     check_one("onbuild  COPY --link a b", "2-2 Onbuild(\"COPY --link a b\")");
     check_one("ONBUILD ONBUILD RUN x", "2: chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed");
