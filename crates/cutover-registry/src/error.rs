@@ -26,6 +26,16 @@ pub struct PushError {
     pub cause: Box<Cause>,
 }
 
+/// A copy that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot copy `{from}` to `{to}`")]
+pub struct CopyError {
+    pub from: String,
+    pub to: String,
+    #[source]
+    pub cause: Box<Cause>,
+}
+
 /// A list of tags that could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot list the tags of `{}`", reference.familiar_name())]
@@ -101,6 +111,13 @@ pub enum Cause {
     Incomplete { what: String, missing: String },
     #[error("cannot write what came")]
     Write(#[source] io::Error),
+    #[error("cannot {what} `{path}`")]
+    File { what: &'static str, path: String, source: io::Error },
+    #[error(
+        "{count} images in `{path}` {}",
+        if tag.is_empty() { "and no tag says which".to_owned() } else { format!("have the tag `{tag}`") }
+    )]
+    Ambiguous { path: String, tag: String, count: usize },
     #[error("cannot start the network runtime")]
     Runtime(#[source] io::Error),
 }

@@ -17,7 +17,7 @@ mod unchecked;
 
 pub(crate) use address::Address;
 pub(crate) use ask::{Ask, Payload, Target};
-pub(crate) use body::Sent;
+pub(crate) use body::{Sent, Source};
 pub(crate) use client::Client;
 pub(crate) use download::Download;
 pub(crate) use response::Response;

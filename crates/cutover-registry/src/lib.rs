@@ -12,6 +12,7 @@
 mod arrival;
 mod auth;
 mod blob;
+mod copy;
 mod credential;
 mod error;
 mod fetch;
@@ -27,8 +28,9 @@ mod retry;
 mod session;
 mod tags;
 
+pub use copy::{ParsePlaceError, Place, copy};
 pub use credential::{Basic, Credential};
-pub use error::{Cause, ListError, LoginError, PullError, PushError};
+pub use error::{Cause, CopyError, ListError, LoginError, PullError, PushError};
 pub use fetch::{Fetch, Fetched, fetch};
 pub use hosts::{Hosts, HostsError};
 pub use keychain::{HelperError, Keychain, KeychainError, Saved};

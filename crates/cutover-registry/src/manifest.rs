@@ -64,7 +64,7 @@ pub(crate) async fn find(
 }
 
 /// A manifest or index by tag or digest, with its media type.
-async fn fetch(
+pub(crate) async fn fetch(
     client: &Client,
     name: &str,
     wanted: Option<&Digest>,
@@ -129,7 +129,7 @@ fn classify(digest: &Digest, bytes: &[u8], header: &str) -> Result<Kind, Cause> 
 }
 
 /// The manifest for `platform`, or the index that is for it.
-fn choose(digest: &Digest, index: &Index, platform: &Platform) -> Result<Digest, Cause> {
+pub(crate) fn choose(digest: &Digest, index: &Index, platform: &Platform) -> Result<Digest, Cause> {
     if let Some(entry) = index.choose(platform) {
         return Ok(entry.digest.clone());
     }

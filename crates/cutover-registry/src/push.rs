@@ -24,6 +24,8 @@ mod layer;
 mod referrers;
 pub(crate) mod upload;
 
+pub(crate) use layer::is_foreign;
+
 /// Layers that are compressed at a time: zstd uses all processors for each.
 const COMPRESSING: usize = 2;
 /// Indexes within indexes are allowed; this many are enough for anyone.

@@ -65,17 +65,19 @@ pub(crate) fn push(
     images: &[(Digest, Reference)],
     options: &Options,
 ) -> Outcome<Vec<Pushed>> {
-    let lines = Lines { ui, config: Mutex::default() };
-    let pushed = match ui.stderr_is_terminal || ui.is_quiet() {
-        true => {
-            watched(ui, |progress| cutover_registry::push_all(store, images, options, progress))
-        }
-        false => cutover_registry::push_all(store, images, options, &lines),
-    };
+    let pushed = told(ui, |progress| cutover_registry::push_all(store, images, options, progress));
     pushed.map_err(|error| {
         let hint = error.hint();
         Failure { hint, ..Failure::new(Kind::Remote, error) }
     })
+}
+
+/// Runs `work` with bars on a terminal, and with a line for each layer elsewhere.
+pub(crate) fn told<T>(ui: Ui, work: impl FnOnce(&dyn Progress) -> T) -> T {
+    match ui.stderr_is_terminal || ui.is_quiet() {
+        true => watched(ui, work),
+        false => work(&Lines { ui, config: Mutex::default() }),
+    }
 }
 
 /// Runs `work` with bars on a terminal.

@@ -31,6 +31,8 @@ pub(crate) struct Source(Arc<Mutex<Option<Incoming>>>);
 pub(crate) struct Incoming {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
+    /// Further bytes may come and are for another request.
+    cut: bool,
     sent: Sent,
 }
 
@@ -63,7 +65,16 @@ impl Sent {
 
 impl Source {
     pub(crate) fn new(chunks: mpsc::Receiver<io::Result<Bytes>>, size: u64, sent: Sent) -> Self {
-        Self(Arc::new(Mutex::new(Some(Incoming { chunks, left: size, sent }))))
+        Self(Arc::new(Mutex::new(Some(Incoming { chunks, left: size, cut: false, sent }))))
+    }
+
+    /// The same, ended after `size` bytes.
+    pub(crate) fn limited(self, size: u64) -> Self {
+        if let Some(incoming) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            incoming.left = incoming.left.min(size);
+            incoming.cut = true;
+        }
+        self
     }
 
     pub(super) fn take(&self) -> Option<Incoming> {
@@ -151,6 +162,12 @@ impl Incoming {
             Poll::Ready(None) => wrong("the source ended early"),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
             Poll::Ready(Some(Ok(chunk))) => match self.left.checked_sub(chunk.len() as u64) {
+                None if self.cut => {
+                    let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+                    self.left = 0;
+                    self.sent.add(most);
+                    Poll::Ready(Some(Ok(Frame::data(chunk.slice(..most)))))
+                }
                 None => wrong("the source has more bytes than announced"),
                 Some(left) => {
                     self.left = left;

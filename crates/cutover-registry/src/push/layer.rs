@@ -8,7 +8,7 @@ use cutover_store::LayerForm;
 use hyper::Method;
 
 use super::Push;
-use super::upload::Blob;
+use super::upload::{Blob, Bytes};
 use crate::error::Cause;
 use crate::http::{Ask, Target};
 use crate::progress::Event;
@@ -43,9 +43,13 @@ impl Layer {
 
     /// Whether it may not be pushed (descriptor.md: layers that are had elsewhere).
     fn is_foreign(&self) -> bool {
-        let kind = &self.descriptor.media_type;
-        kind.contains("nondistributable") || kind.contains(".foreign.")
+        is_foreign(&self.descriptor.media_type)
     }
+}
+
+/// Whether a media type is one of layers that are not pushed.
+pub(crate) fn is_foreign(media_type: &str) -> bool {
+    media_type.contains("nondistributable") || media_type.contains(".foreign.")
 }
 
 impl Push {
@@ -86,7 +90,7 @@ impl Push {
     }
 
     /// Whether the registry has the blob in this repository, or takes it over from another.
-    async fn has(&self, blob: &Descriptor, shown: &Digest) -> Result<bool, Cause> {
+    pub(crate) async fn has(&self, blob: &Descriptor, shown: &Digest) -> Result<bool, Cause> {
         let path = format!("/v2/{}/blobs/{}", self.client.repository, blob.digest);
         let ask = Ask::head(path, format!("blob {}", blob.digest.short()));
         let found = session::ask(&self.client, &self.events, &ask).await;
@@ -156,7 +160,7 @@ impl Push {
         let (digest, size) = (layer.descriptor.digest.clone(), layer.descriptor.size);
         if self.store.blobs().contains(&digest) || layer.chain_id.is_none() {
             let file = Arc::new(self.store.blobs().open(&digest)?);
-            return Ok(Blob { digest, size, file });
+            return Ok(Blob { digest, size, bytes: Bytes::File { file, at: 0 } });
         }
         let (store, layer) = (self.store.clone(), layer.clone());
         blocking(move || spool(&store, &layer, LayerForm::Uncompressed)).await
@@ -173,7 +177,7 @@ fn spool(store: &cutover_store::Store, layer: &Layer, form: LayerForm) -> Result
     let tar = store.layer_reader(&layer.descriptor, chain_id).map_err(fail)?;
     let spooled = store.spool(tar, form)?;
     let (digest, size, file) = (spooled.digest, spooled.size, Arc::new(spooled.file));
-    Ok(Blob { digest, size, file })
+    Ok(Blob { digest, size, bytes: Bytes::File { file, at: 0 } })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,6 +1,8 @@
 //! Sending one blob: in one piece, in several, and on from where it broke.
 
+use std::fmt;
 use std::fs::File;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +11,7 @@ use hyper::{Method, StatusCode};
 
 use super::Push;
 use crate::error::Cause;
-use crate::http::{Address, Ask, Client, Payload, Response, Sent, Target};
+use crate::http::{Address, Ask, Client, Payload, Response, Sent, Source, Target};
 use crate::progress::Event;
 use crate::retry::Retries;
 use crate::session;
@@ -23,11 +25,25 @@ const REPORT: u64 = 256 << 10;
 
 /// Bytes to send.
 #[derive(Clone, Debug)]
-pub(super) struct Blob {
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) file: Arc<File>,
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) bytes: Bytes,
 }
+
+/// Where they are.
+#[derive(Clone)]
+pub(crate) enum Bytes {
+    File {
+        file: Arc<File>,
+        at: u64,
+    },
+    /// From elsewhere, asked for anew for each request: from which byte on, and who counts them.
+    Stream(Arc<Open>),
+}
+
+type Open = dyn Fn(u64, Sent) -> Opening + Send + Sync;
+type Opening = Pin<Box<dyn Future<Output = Result<Source, Cause>> + Send>>;
 
 /// An upload that has begun.
 struct Session<'a> {
@@ -43,7 +59,7 @@ struct Session<'a> {
 
 impl Push {
     /// Sends `blob`, which the registry does not have.
-    pub(super) async fn upload(&self, blob: &Blob, shown: &Digest) -> Result<(), Cause> {
+    pub(crate) async fn upload(&self, blob: &Blob, shown: &Digest) -> Result<(), Cause> {
         let what = format!("blob {}", blob.digest.short());
         let mut retries = Retries::new(self.client.options().limits);
         let mut piece = self.client.options().chunk;
@@ -129,7 +145,7 @@ impl<'a> Session<'a> {
         let ask = Ask::new(Method::PATCH, Target::At(self.location.clone()), what(self.blob))
             .header("content-type", "application/octet-stream")
             .header("content-range", format!("{}-{last}", self.done))
-            .payload(self.payload(size));
+            .payload(self.payload(size).await?);
         let response = self.push.client.ask(&ask).await?;
         let next = location(&self.push.client, &response).unwrap_or(self.location.clone());
         let taken = range_end(&response).unwrap_or(last + 1);
@@ -149,7 +165,7 @@ impl<'a> Session<'a> {
         let address = with_digest(&self.location, &self.blob.digest);
         let mut ask = Ask::new(Method::PUT, Target::At(address), what(self.blob));
         if whole && self.blob.size > 0 {
-            ask = ask.payload(self.payload(self.blob.size));
+            ask = ask.payload(self.payload(self.blob.size).await?);
         }
         let ask = ask.header("content-type", "application/octet-stream");
         let response = self.push.client.ask(&ask).await?;
@@ -181,7 +197,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn payload(&self, size: u64) -> Payload {
+    async fn payload(&self, size: u64) -> Result<Payload, Cause> {
         let (events, shown, total) = (self.push.events.clone(), self.shown.clone(), self.blob.size);
         let (done, reported) = (AtomicU64::new(self.done), AtomicU64::new(self.done));
         let told = move |count| {
@@ -194,7 +210,21 @@ impl<'a> Session<'a> {
             }
         };
         let sent = Sent::telling(told);
-        Payload::File { file: Arc::clone(&self.blob.file), at: self.done, size, sent }
+        Ok(match &self.blob.bytes {
+            Bytes::File { file, at } => {
+                Payload::File { file: Arc::clone(file), at: at + self.done, size, sent }
+            }
+            Bytes::Stream(open) => Payload::Stream(open(self.done, sent).await?.limited(size)),
+        })
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File { .. } => "File",
+            Self::Stream(_) => "Stream",
+        })
     }
 }
 

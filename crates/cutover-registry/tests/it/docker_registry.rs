@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cutover_core::oci::media_type;
-use cutover_registry::{Event, Silent};
+use cutover_registry::{Event, Place, Silent};
 use cutover_store::archive;
 
 use crate::fixture::{Bench, Content};
@@ -145,5 +145,38 @@ fn pushes_that_others_pull() {
         assert_eq!(image.digest, pushed.descriptor.digest);
         let lowers = other.store.snapshots().ensure(&image, &mut |_| ()).unwrap();
         assert_eq!(fs_err::metadata(lowers[0].join("file-22")).unwrap().len(), 100_000);
+    }
+}
+
+/// Layouts and archives of ours are skopeo's, and the reverse.
+#[test]
+fn copies_that_others_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = start(dir.path());
+    let bench = Bench::new();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let copy = |from: String, to: String| {
+        let (from, to): (Place, Place) = (from.parse().unwrap(), to.parse().unwrap());
+        cutover_registry::copy(&bench.store, (&from, &to), None, &bench.options, &Silent).unwrap()
+    };
+    let name = format!("127.0.0.1:{}/team/app:1", registry.port);
+    let first =
+        copy(format!("oci-archive:{}", archive_file(dir.path(), 30).display()), name.clone());
+    copy(name.clone(), format!("oci:{}:a", at("ours")));
+    copy(name, format!("oci-archive:{}:a", at("ours.tar")));
+    skopeo(&[
+        "--preserve-digests",
+        &format!("oci:{}:a", at("ours")),
+        &format!("oci:{}:b", at("theirs")),
+    ]);
+    skopeo(&[
+        "--preserve-digests",
+        &format!("oci-archive:{}:a", at("ours.tar")),
+        &format!("oci-archive:{}:b", at("theirs.tar")),
+    ]);
+    for theirs in [format!("oci:{}:b", at("theirs")), format!("oci-archive:{}:b", at("theirs.tar"))]
+    {
+        let back = format!("127.0.0.1:{}/team/back:1", registry.port);
+        assert_eq!(copy(theirs, back).digest, first.digest);
     }
 }

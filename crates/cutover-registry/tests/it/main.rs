@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod auth;
+mod copy;
 mod docker_registry;
 mod faults;
 mod fixture;
