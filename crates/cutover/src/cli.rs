@@ -12,6 +12,7 @@ use crate::ui::Ui;
 
 mod agent;
 pub(crate) mod build;
+mod cache_mounts;
 mod container;
 mod deploy;
 mod docs;
@@ -87,6 +88,7 @@ enum Command {
     SearchTags(image::SearchTags),
     Login(login::Login),
     Logout(logout::Logout),
+    CacheMounts(cache_mounts::CacheMounts),
     // Containers
     Run(Box<run::Run>),
     Ps(ps::Ps),
@@ -196,6 +198,7 @@ impl Command {
             Self::SearchTags(command) => done(command.run(ctx)),
             Self::Login(command) => done(command.run(ctx)),
             Self::Logout(command) => done(command.run(ctx)),
+            Self::CacheMounts(command) => done(command.run(ctx)),
             Self::Run(command) => command.run(ctx),
             Self::Ps(command) => done(command.run(ctx)),
             Self::Logs(command) => done(command.run(ctx)),

@@ -1,5 +1,6 @@
 //! Which caches there are, and taking away those that are not wanted.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -173,14 +174,16 @@ fn instance(
     Ok(Some(CacheMount { name, id, base, size, last_used, in_use, path }))
 }
 
-/// Bytes of all files; a file with several names counts once for each.
+/// Bytes of all files; one with several names counts once.
 fn size(tree: &Tree) -> Result<u64, TreeError> {
     let mut sum = 0_u64;
+    let mut seen = HashSet::new();
     let mut todo = vec![PathBuf::new()];
     while let Some(directory) = todo.pop() {
         for (path, meta) in tree.entries(&directory)? {
             match meta.is_dir() {
                 true => todo.push(path),
+                false if meta.links > 1 && !seen.insert((meta.dev, meta.ino)) => {}
                 false => sum = sum.saturating_add(meta.size),
             }
         }

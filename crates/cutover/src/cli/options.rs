@@ -446,7 +446,7 @@ fn dns(servers: &[String]) -> Outcome<Dns> {
 }
 
 /// `nofile=1024:2048`.
-fn ulimit(text: &str) -> Outcome<Ulimit> {
+pub(super) fn ulimit(text: &str) -> Outcome<Ulimit> {
     let bad = || usage(format!("ulimit `{text}` is not `NAME=SOFT[:HARD]`"));
     let (name, values) = text.split_once('=').ok_or_else(bad)?;
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
