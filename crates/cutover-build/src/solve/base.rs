@@ -1,7 +1,7 @@
 //! Base images: from the store, or pulled into it.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use cutover_core::Reference;
 use cutover_core::oci::Platform;
@@ -58,9 +58,10 @@ impl Solver<'_> {
                 || image.config.os == platform.os
                     && image.config.architecture == platform.architecture
         };
+        let here = store.images().get(reference)?;
         let local = match self.options.pull {
             true => None,
-            false => store.images().get(reference)?.filter(fits),
+            false => here.clone().filter(fits),
         };
         if let Some(image) = &local
             && store.snapshots().lowers(image).is_some()
@@ -72,7 +73,12 @@ impl Solver<'_> {
         let work = || {
             let image = match local {
                 Some(image) => image,
-                None => self.world.puller.pull(reference, platform)?,
+                None => match (self.world.puller.pull(reference, platform), here) {
+                    (Err(_), Some(other)) if !fits(&other) => {
+                        self.of_other(reference, other, platform)
+                    }
+                    (pulled, _) => pulled?,
+                },
             };
             store.snapshots().ensure(&image, &mut |_| {})?;
             Ok(image)
@@ -83,6 +89,23 @@ impl Solver<'_> {
             Err(error) => self.failed(step, &error.to_string()),
         }
         result
+    }
+}
+
+impl Solver<'_> {
+    /// An image that is for one other platform only, taken as BuildKit takes it: with a warning.
+    fn of_other(&self, reference: &Reference, image: Image, wanted: &Platform) -> Image {
+        let has = Platform::new(&image.config.os, &image.config.architecture);
+        let warning = format!(
+            "InvalidBaseImagePlatform: base image `{reference}` is for {}, and the build is for {}",
+            platform::format(&has),
+            platform::format(wanted)
+        );
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+        image
     }
 }
 

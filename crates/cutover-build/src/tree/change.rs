@@ -157,17 +157,22 @@ impl Tree {
     ) -> Result<Vec<std::path::PathBuf>, TreeError> {
         let mut made = Vec::new();
         let mut at = std::path::PathBuf::new();
+        // A directory in a set-group-id one is one too, as the kernel makes it.
+        let mut inherited = self.meta(&at)?.map_or(0, |meta| meta.mode & 0o2000);
         for part in path.components() {
             at.push(part);
             match self.meta(&at)? {
-                Some(meta) if meta.is_dir() => continue,
+                Some(meta) if meta.is_dir() => {
+                    inherited = meta.mode & 0o2000;
+                    continue;
+                }
                 Some(_) => return Err(TreeError::at("create the directory", &at)(Errno::NOTDIR)),
                 None => self.make_dir(&at)?,
             }
             if let Some(owner) = owner {
                 self.own(&at, owner)?;
             }
-            self.permit(&at, mode)?;
+            self.permit(&at, mode | inherited)?;
             made.push(at.clone());
         }
         Ok(made)

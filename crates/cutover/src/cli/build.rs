@@ -3,6 +3,7 @@
 mod cache;
 mod call;
 pub(crate) mod contexts;
+pub(crate) mod platforms;
 mod interrupt;
 mod steps;
 
@@ -47,9 +48,9 @@ pub(super) struct Build {
     /// Do not use the cache
     #[arg(long)]
     no_cache: bool,
-    /// Platform to build for
+    /// Platform to build for; several make an index
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
-    platform: Option<String>,
+    platform: Vec<String>,
     /// Network of RUN: `default`, `none` or `host`
     #[arg(long, value_name = "NETWORK", default_value = "default")]
     network: NetworkChoice,
@@ -114,7 +115,8 @@ impl Build {
         options.build_args = pairs(&self.build_arg);
         options.labels = pairs(&self.label);
         options.no_cache = self.no_cache;
-        options.platform = self.platform.as_deref().map(platform).transpose()?;
+        let platforms = platforms::parse(&self.platform)?;
+        options.platform = platforms.first().cloned();
         options.network = match self.network {
             NetworkChoice::Default => Network::Default,
             NetworkChoice::None => Network::None,
@@ -139,7 +141,10 @@ impl Build {
             return call.answer(ctx, &store, &options);
         }
         let quiet = self.quiet || self.progress == Style::Quiet;
-        let built = execute(ctx, &store, &options, quiet)?;
+        let built = match platforms.len() {
+            0 | 1 => execute(ctx, &store, &options, quiet)?,
+            _ => platforms::build(ctx, &store, &options, &platforms, quiet)?,
+        };
         if let Some(path) = self.iidfile {
             fs::write(path, built.image.as_str())?;
         }

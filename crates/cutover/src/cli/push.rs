@@ -60,7 +60,10 @@ impl Push {
                 Failure::msg(Kind::NotFound, text)
                     .hint("see `cutover images`; `cutover tag` gives names")
             };
-            return Ok(vec![(digest.ok_or_else(missing)?, self.image.clone())]);
+            let digest = digest.ok_or_else(missing)?;
+            // What was built for several platforms goes as a whole.
+            let whole = super::build::platforms::index_of(store, &self.image, &digest);
+            return Ok(vec![(whole.unwrap_or(digest), self.image.clone())]);
         }
         let names = store.images().names().or_fail(Kind::Internal, "list the images")?;
         let images: Vec<_> = names

@@ -106,7 +106,7 @@ impl Solver<'_> {
     }
 
     fn context_root(&self) -> Result<PathBuf, MountError> {
-        Ok(fs_err::canonicalize(&self.options.context)?)
+        Ok(self.context()?.root.clone())
     }
 }
 
