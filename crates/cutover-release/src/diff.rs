@@ -66,8 +66,19 @@ impl Service<'_> {
         }
         self.versions("secrets", &old.secret_versions, &new.secret_versions);
         self.versions("configs", &old.config_versions, &new.config_versions);
-        let value =
-            |sealed: &SealedService| serde_json::to_value(&sealed.service).unwrap_or(Value::Null);
+        let told = |field: &str| match field {
+            "secrets" => old.secret_versions != new.secret_versions,
+            "configs" => old.config_versions != new.config_versions,
+            _ => false,
+        };
+        // One that is new or gone is told by its name, above; not again with where it is mounted.
+        let value = |sealed: &SealedService| {
+            let mut value = serde_json::to_value(&sealed.service).unwrap_or(Value::Null);
+            if let Value::Object(fields) = &mut value {
+                fields.retain(|field, _| !told(field));
+            }
+            value
+        };
         self.values("", &value(old), &value(new));
     }
 

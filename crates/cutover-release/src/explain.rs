@@ -130,7 +130,15 @@ pub fn entry(plan: &Plan, entry: &Entry<'_>, started: Duration) -> Option<String
         format!("{seconds:>6.2}s")
     };
     match entry {
-        Entry::Started { .. } => None,
+        Entry::Started { step, at } => match &step.action {
+            // all is done but this; who waits for the command should know what for
+            Action::Monitor(monitor) => Some(format!(
+                "{} traffic has moved; watching the new instances for {}",
+                since(*at),
+                span(monitor.window)
+            )),
+            _ => None,
+        },
         Entry::Finished { step, at, note } => {
             let undo = if is_undo(&step.id) { "back: " } else { "" };
             let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
@@ -160,9 +168,13 @@ pub fn outcome(plan: &Plan, releases: &Releases, outcome: &Outcome, serving: Opt
                 None => format!("`{app}` is down"),
             }];
             if plan.steps.iter().any(|step| matches!(step.action, Action::Standby { .. }))
-                && let Some(from) = plan.from
+                && let (Some(from), Some(to)) = (plan.from, plan.to)
             {
-                lines.push(format!("release {from} waits; `cutover rollback` goes back to it"));
+                // without a number a rollback never goes forward
+                let number = if from > to { format!(" {from}") } else { String::new() };
+                lines.push(format!(
+                    "release {from} waits; `cutover rollback{number}` goes back to it"
+                ));
             }
             lines.extend(left.iter().map(|it| format!("left for later: {}", reason(it))));
             Told { lines, hint: None }
@@ -192,7 +204,11 @@ pub fn outcome(plan: &Plan, releases: &Releases, outcome: &Outcome, serving: Opt
                 service.map(|service| format!("; see `cutover logs {service}`"))
             });
             let serves = serves.replace(" still ", " ");
-            let hint = format!("{serves}, but may be degraded{}", logs.unwrap_or_default());
+            let logs = logs.unwrap_or_default();
+            let hint = match serving {
+                Some(_) => format!("{serves}, but may be degraded{logs}"),
+                None => format!("{serves}; what is left runs on, see `cutover status`{logs}"),
+            };
             Told { lines, hint: Some(hint) }
         }
     }

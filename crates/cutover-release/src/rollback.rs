@@ -22,7 +22,23 @@ pub enum RollbackError {
     #[error("release {release} of `{app}` is identical to release {serving}, which serves")]
     Identical { app: String, release: u64, serving: u64 },
     #[error("no earlier release of `{app}` served well{}", list(.kept))]
-    NoEarlier { app: String, kept: Vec<u64> },
+    NoEarlier { app: String, kept: Vec<u64>, newer: Option<u64> },
+}
+
+impl RollbackError {
+    /// What to do instead.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotServing { .. } => Some("deploy it first with `cutover deploy`".to_owned()),
+            Self::NoEarlier { newer: Some(newer), .. } => {
+                Some(format!("`cutover rollback {newer}` goes forward again, to release {newer}"))
+            }
+            Self::NotKept { .. } | Self::NoEarlier { .. } | Self::Serving { .. } => {
+                Some("see `cutover releases`".to_owned())
+            }
+            Self::Identical { .. } => None,
+        }
+    }
 }
 
 fn list(kept: &[u64]) -> String {
@@ -44,23 +60,32 @@ pub fn choose(
     let releases = &facts.releases;
     let serving = facts.serving.ok_or_else(|| RollbackError::NotServing { app: app() })?;
     let kept = || releases.keys().copied().filter(|number| *number != serving).collect::<Vec<_>>();
-    let release = match asked {
-        Some(number) if number == serving => {
-            return Err(RollbackError::Serving { app: app(), release: number });
-        }
-        Some(number) => releases.get(&number).ok_or_else(|| RollbackError::NotKept {
-            app: app(),
-            release: number,
-            kept: kept(),
-        })?,
-        None => last_good(serving, releases, history)
-            .ok_or_else(|| RollbackError::NoEarlier { app: app(), kept: kept() })?,
-    };
+    let release =
+        match asked {
+            Some(number) if number == serving => {
+                return Err(RollbackError::Serving { app: app(), release: number });
+            }
+            Some(number) => releases.get(&number).ok_or_else(|| RollbackError::NotKept {
+                app: app(),
+                release: number,
+                kept: kept(),
+            })?,
+            None => last_good(serving, releases, history).ok_or_else(|| {
+                RollbackError::NoEarlier { app: app(), kept: kept(), newer: newer(facts, serving) }
+            })?,
+        };
     if releases.get(&serving).is_some_and(|current| current.digest == release.digest) {
         let release = release.number;
         return Err(RollbackError::Identical { app: app(), release, serving });
     }
     Ok(release.clone())
+}
+
+/// Where one came from who has gone back as far as possible: what waits, else the newest kept.
+fn newer(facts: &Facts, serving: u64) -> Option<u64> {
+    let is_newer = |number: &u64| *number > serving;
+    let waits = facts.standby.filter(is_newer);
+    waits.or_else(|| facts.releases.keys().copied().filter(is_newer).next_back())
 }
 
 fn last_good<'r>(

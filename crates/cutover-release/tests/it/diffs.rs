@@ -37,3 +37,22 @@ fn never_shows_a_secret() {
 fn says_nothing_of_equals() {
     assert_eq!(between(&["web image=v1 routes=/"], &["web image=v1 routes=/"]), "");
 }
+
+#[test]
+fn a_new_secret_is_told_once() {
+    let release = |number, secret: bool| {
+        let mut services = services([if secret { "web secret=one" } else { "web" }]);
+        if secret {
+            let mount = serde_json::json!({
+                "source": "password", "target": "/run/secrets/password", "mode": 292,
+                "uid": 0, "gid": 0, "from": { "file": "./password" },
+            });
+            let web = &mut services.get_mut("web").unwrap().service;
+            web.secrets.push(serde_json::from_value(mount).unwrap());
+        }
+        seal("shop", number, services)
+    };
+    let shown = diff(&release(1, false), &release(2, true));
+    let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["+ web: secrets.password ***"]);
+}

@@ -1,5 +1,7 @@
 //! Where a rollback without a number goes.
 
+use cutover_release::rollback;
+
 use crate::site::{Site, Wish};
 
 /// Plays deployments and says which release serves after each: `d3` deploys release 3, `r` rolls
@@ -57,4 +59,23 @@ fn refuses_what_serves_or_is_not_there() {
     check("d1 r", "1 !");
     check("d1 d2 r2 r9", "1 2 ! !");
     check("r", "!");
+}
+
+#[test]
+fn who_has_gone_back_as_far_as_possible_is_told_the_way_forward() {
+    let mut site = Site::new();
+    for number in 1..=3 {
+        site.seal([format!("web image=v{number} routes=/").as_str()]);
+    }
+    for wish in [Wish::Deploy(1), Wish::Deploy(2), Wish::Rollback(None)] {
+        site.go(&wish).unwrap();
+    }
+    let history = site.ledger.deployments("shop", usize::MAX).unwrap();
+    let error = rollback::choose(&site.facts(), &history, None);
+    // 3 is newer still, but 2 is what was left and what waits
+    let hint = match error {
+        Ok(release) => format!("to {}", release.number),
+        Err(error) => error.hint().unwrap(),
+    };
+    assert_eq!(hint, "`cutover rollback 2` goes forward again, to release 2");
 }

@@ -155,8 +155,12 @@ fn decide(shared: &Shared, app: &str, wish: &Wish) -> Outcome<Decision> {
         Wish::Rollback { to } => {
             let facts = ledger.facts(app, observed.clone())?;
             let history = ledger.deployments(app, usize::MAX)?;
-            let chosen = rollback::choose(&facts, &history, *to)
-                .or_fail(FailureKind::Deploy, format!("roll back `{app}`"))?;
+            let chosen = rollback::choose(&facts, &history, *to).map_err(|error| {
+                let hint = error.hint();
+                let error =
+                    anyhow::Error::new(error).context(format!("failed to roll back `{app}`"));
+                Failure { hint, ..Failure::new(FailureKind::Deploy, error) }
+            })?;
             (Kind::Rollback, Some(chosen))
         }
         Wish::Replace { .. } => (Kind::Replace, None),

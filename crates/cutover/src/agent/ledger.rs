@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cutover_core::Digest;
-use cutover_release::facts::InstanceId;
-use cutover_release::ledger::{Ledger, Owner, Taint};
+use cutover_release::facts::{InstanceId, Observed};
+use cutover_release::ledger::{App, Ledger, Owner, Taint};
+use cutover_runtime::container::Summary;
 
 use crate::clock;
 use crate::failure::{Context, Kind, Outcome};
@@ -40,6 +41,19 @@ pub(crate) fn secret_versions(paths: &Paths) -> Outcome<BTreeSet<Digest>> {
         }
     }
     Ok(versions)
+}
+
+/// The release that a rollback would bring back fast: the one before, if instances of it wait.
+pub(crate) fn standby(
+    paths: &Paths,
+    ledger: &Ledger,
+    app: &App,
+    containers: &[Summary],
+) -> Outcome<Option<u64>> {
+    let instances = super::machine::instances(&app.name, containers);
+    let routes = super::routes::load(&paths.root, &app.name)?;
+    let facts = ledger.facts(&app.name, Observed { instances, routes, ..Observed::default() })?;
+    Ok(app.standby.filter(|_| !facts.waiting_instances().is_empty()))
 }
 
 /// The ledger as the agent has it: it alone may write.

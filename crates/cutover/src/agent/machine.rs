@@ -104,8 +104,7 @@ impl Machine {
 
     /// What the containers of `app` are doing, and what the last switch named.
     pub(crate) fn observed(&self, app: &str) -> Step<Observed> {
-        let all = self.containers.list().map_err(failed)?;
-        let instances = all.iter().filter_map(|summary| fact(app, summary)).collect();
+        let instances = instances(app, &self.containers.list().map_err(failed)?);
         let mut routes = routes::load(&self.paths.root, app).map_err(failed)?;
         // The proxy may have acknowledged a switch that the agent did not live to write down.
         if let Ok(listing) = self.proxy().and_then(|mut proxy| proxy.list().map_err(failed)) {
@@ -222,6 +221,11 @@ fn write_file(path: &std::path::Path, contents: &[u8], mount: &FileMount) -> io:
     file.write_all(contents)?;
     std::os::unix::fs::fchown(file.file(), Some(mount.uid), Some(mount.gid))?;
     file.set_permissions(PermissionsExt::from_mode(mount.mode & 0o777))
+}
+
+/// The instances of `app` among these containers, as the release engine sees them.
+pub(crate) fn instances(app: &str, all: &[Summary]) -> Vec<InstanceFact> {
+    all.iter().filter_map(|summary| fact(app, summary)).collect()
 }
 
 /// An instance of `app` as the release engine sees it; `None` for other containers.

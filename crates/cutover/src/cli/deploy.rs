@@ -73,6 +73,9 @@ pub(super) struct Rollback {
     /// Print the plan and change nothing
     #[arg(long)]
     plan: bool,
+    /// Hand the rollback to the agent and return at once
+    #[arg(short, long, conflicts_with = "plan")]
+    detach: bool,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
@@ -83,7 +86,8 @@ impl Rollback {
         let app = project::app_name(ctx, self.app.as_deref(), &self.project)?;
         let request =
             Request::Rollback { app, to: self.release, who: crate::who(), plan_only: self.plan };
-        client::follow(ctx, &request, client::Show { json: self.json, detach: false, undo: false })
+        let show = client::Show { json: self.json, detach: self.detach, undo: false };
+        client::follow(ctx, &request, show)
     }
 }
 

@@ -62,9 +62,14 @@ impl Releases {
         let ledger = open(ctx)?;
         let name = choose(ctx, &ledger, self.app.as_deref())?;
         let app = ledger.app(&name)?;
+        let standby = match &app {
+            Some(app) => ledger::standby(&ctx.paths, &ledger, app, &ctx.containers()?.list()?)?,
+            None => None,
+        };
         let state = |number: u64| match &app {
             Some(app) if app.serving == Some(number) => "serving",
-            Some(app) if app.standby == Some(number) => "standby",
+            _ if standby == Some(number) => "standby",
+            Some(app) if app.standby == Some(number) => "previous",
             _ => "",
         };
         let records = ledger.release_records(&name)?;

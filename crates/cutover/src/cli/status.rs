@@ -63,9 +63,11 @@ impl Status {
                     Line::new(summary, id, serves, tainted, &targets)
                 })
                 .collect();
+            let standby = ledger::standby(&ctx.paths, &ledger, &app, &containers)?;
             let deployment = active.as_ref().map(|record| record.number);
             documents.push(json!({
-                "app": app.name, "serving": app.serving, "standby": app.standby,
+                "app": app.name, "serving": app.serving, "standby": standby,
+                "previous": app.standby,
                 "deployment": deployment,
                 "instances": instances.iter().map(Line::document).collect::<Vec<_>>(),
             }));
@@ -76,8 +78,11 @@ impl Status {
                 Some(number) => ctx.ui.green(&format!("release {number} serves")),
                 None => "is down".to_owned(),
             };
-            let standby =
-                app.standby.map_or(String::new(), |number| format!(", {number} stands by"));
+            let standby = match (standby, app.standby) {
+                (Some(number), _) => format!(", {number} stands by"),
+                (None, Some(number)) => format!(", {number} served before and nothing of it waits"),
+                (None, None) => String::new(),
+            };
             ctx.ui.data(format!("{}: {serving}{standby}", app.name))?;
             if let Some(record) = active {
                 let to = record.to.map_or(String::new(), |to| format!(" to release {to}"));

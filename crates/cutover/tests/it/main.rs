@@ -19,5 +19,6 @@ mod images;
 mod kill;
 mod leftovers;
 mod map;
+mod messages;
 mod names;
 mod run;
