@@ -7,8 +7,11 @@ use crate::glob::Glob;
 const MAX_DEPTH: usize = 200;
 /// Longest result, in bytes: `${v//?/long}` can multiply.
 pub(super) const MAX_RESULT: usize = 1 << 20;
-/// Most steps that a pattern may take over a value.
-const MAX_WORK: usize = 1 << 30;
+/// Most bytes that all references of a text may come to, those within others included: nested ones
+/// could each come to the longest result.
+const MAX_TOTAL: usize = 8 * MAX_RESULT;
+/// Most steps that the patterns of a text may take over their values.
+const MAX_WORK: usize = 1 << 28;
 
 pub(super) struct Scanner<'a> {
     options: Expander,
@@ -18,6 +21,9 @@ pub(super) struct Scanner<'a> {
     /// Whether escapes are kept just now: always within patterns.
     raw_escapes: bool,
     depth: usize,
+    /// Bytes that references came to, and steps of patterns, so far.
+    total: usize,
+    work: usize,
     found: Expanded,
 }
 
@@ -54,6 +60,8 @@ impl<'a> Scanner<'a> {
             variables,
             raw_escapes: options.raw_escapes,
             depth: 0,
+            total: 0,
+            work: 0,
             found: Expanded::default(),
         }
     }
@@ -232,6 +240,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn dollar(&mut self) -> Result<String, Problem> {
+        let value = self.reference()?;
+        self.total += value.len();
+        if self.total > MAX_TOTAL { Err(Problem::TooLong) } else { Ok(value) }
+    }
+
+    fn reference(&mut self) -> Result<String, Problem> {
         self.at += 1;
         if self.peek() == Some('{') {
             self.at += 1;
@@ -334,7 +348,7 @@ impl<'a> Scanner<'a> {
             Some(rest) => (rest, true),
             None => (word.as_str(), false),
         };
-        let glob = pattern_for(pattern, &value)?;
+        let glob = self.pattern_for(pattern, &value)?;
         if modifier == '#' {
             let end =
                 if longest { glob.longest_prefix(&value) } else { glob.shortest_prefix(&value) };
@@ -359,14 +373,17 @@ impl<'a> Scanner<'a> {
             return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
         }
         let value = value.unwrap_or_default();
-        substitute(&pattern_for(&pattern, &value)?, &value, &replacement, all)
+        substitute(&self.pattern_for(&pattern, &value)?, &value, &replacement, all)
     }
-}
 
-/// Compiles `pattern`, unless trying it at every place of `value` would take too long.
-fn pattern_for(pattern: &str, value: &str) -> Result<Glob, Problem> {
-    let work = value.len().saturating_mul(value.len()).saturating_mul(pattern.len() + 1);
-    if work > MAX_WORK { Err(Problem::TooLong) } else { Ok(Glob::shell(pattern)?) }
+    /// Compiles `pattern`, unless trying it at every place of `value` would take too long.
+    fn pattern_for(&mut self, pattern: &str, value: &str) -> Result<Glob, Problem> {
+        // Only a `*` can read on to the end from every place.
+        let each = if pattern.contains('*') { value.len() } else { pattern.len() };
+        let work = value.len().saturating_mul(each).saturating_mul(pattern.len() + 1);
+        self.work = self.work.saturating_add(work);
+        if self.work > MAX_WORK { Err(Problem::TooLong) } else { Ok(Glob::shell(pattern)?) }
+    }
 }
 
 /// Replaces the first, or every, longest match.
@@ -381,6 +398,9 @@ fn substitute(glob: &Glob, value: &str, with: &str, all: bool) -> Result<String,
         match found {
             Some(length) if length > 0 || last_end != Some(at) => {
                 out.push_str(with);
+                if out.len() > MAX_RESULT {
+                    return Err(Problem::TooLong);
+                }
                 replaced = true;
                 at += length;
                 last_end = Some(at);

@@ -91,6 +91,24 @@ fn errors() {
     check_error(&"${a:-".repeat(1000), "nested too deeply");
 }
 
+/// Found by fuzzing: each of these was too slow, or took too much memory.
+#[test]
+fn what_multiplies_is_bounded() {
+    let long = variables(&[("v", &"x".repeat(100_000)), ("w", &"ab".repeat(40))]);
+    let too_long = |text: &str| {
+        let error = Expander::new('\\').word(text, &long).unwrap_err();
+        assert_eq!(error.problem, Problem::TooLong, "of `{text}`");
+    };
+    too_long("${v//?/$v}");
+    too_long("${w//?/${w//?/${w//?/${w//?/x}}}}");
+    too_long(&"${w:+$v}".repeat(1000));
+    too_long(&format!("{}$v{}", "${v:+".repeat(150), "}".repeat(150)));
+    too_long("${v%%*x*y*x*y}");
+    // What is long and simple is neither.
+    let expanded = Expander::new('\\').word("${v//x/y}${v#x}", &long).unwrap();
+    assert_eq!(expanded.text.len(), 199_999);
+}
+
 #[test]
 fn words_are_split_after_expansion_unless_quoted() {
     let env = variables(&[("two", "80 81"), ("none", "")]);
