@@ -6,6 +6,7 @@ mod auth;
 mod copy;
 mod docker_registry;
 mod faults;
+mod fetch;
 mod fixture;
 mod names;
 mod network;
