@@ -6,6 +6,7 @@
 mod agent;
 mod cli;
 mod clock;
+mod drift;
 mod durable;
 mod failure;
 mod identity;

@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::Ctx;
 use super::status::when;
+use crate::agent::instance::label;
 use crate::agent::ledger;
+use crate::drift;
 use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::project::{self, ProjectArgs};
 
@@ -107,16 +109,21 @@ impl Releases {
     }
 }
 
-/// Show what differs between two releases
+/// Show what differs between two releases, or which files a container changed against its image
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With one name, as docker: a line for each path that the container added (A), changed (C) or deleted (D).\nWith two numbers: what differs between these releases of an app."
+)]
 pub(super) struct Diff {
     /// App; not needed when there is only one
-    #[arg(long)]
+    #[arg(long, requires = "to")]
     app: Option<String>,
+    /// Container; or release, by number
+    #[arg(value_name = "CONTAINER|RELEASE")]
+    from: String,
     /// Release, by number
-    from: u64,
-    /// Release, by number
-    to: u64,
+    #[arg(value_name = "RELEASE")]
+    to: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -124,6 +131,11 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
+        let Some(to) = self.to else { return container(ctx, &self.from, self.json) };
+        let from: u64 = self.from.parse().map_err(|_not_a_number| {
+            let text = format!("`{}` is not the number of a release", self.from);
+            Failure::msg(Kind::Usage, text).hint("see `cutover releases`")
+        })?;
         let ledger = open(ctx)?;
         let name = choose(ctx, &ledger, self.app.as_deref())?;
         let release = |number: u64| {
@@ -132,15 +144,36 @@ impl Diff {
                 .kind(Kind::NotFound)
                 .map_err(|failure| failure.hint(format!("see `cutover releases --app {name}`")))
         };
-        let changes = diff(&release(self.from)?, &release(self.to)?);
+        let changes = diff(&release(from)?, &release(to)?);
         if self.json {
             return ctx.ui.json(&changes);
         }
         if changes.is_empty() {
-            ctx.ui.say(format!("releases {} and {} are the same", self.from, self.to));
+            ctx.ui.say(format!("releases {from} and {to} are the same"));
         }
         changes.iter().try_for_each(|change| ctx.ui.data(change.to_string()))
     }
+}
+
+/// What a container changed, and who was in it.
+fn container(ctx: &Ctx, name: &str, as_json: bool) -> Outcome {
+    let container = ctx.containers()?.get(name)?;
+    let changes = drift::of(&ctx.paths, container.config())?;
+    if as_json {
+        return ctx.ui.json(&changes);
+    }
+    for change in changes {
+        ctx.ui.data(format!("{} {}", change.kind.letter(), change.path))?;
+    }
+    let labels = &container.config().labels;
+    let (Some(app), Some(instance)) = (labels.get(label::APP), labels.get(label::INSTANCE)) else {
+        return Ok(());
+    };
+    let Some(ledger) = ledger::open_existing(&ctx.paths)? else { return Ok(()) };
+    for taint in ledger.taints(app)?.into_iter().filter(|taint| taint.instance.0 == *instance) {
+        ctx.ui.say(format!("tainted {} by {}: {}", when(taint.at), taint.who, taint.command));
+    }
+    Ok(())
 }
 
 /// Show an app's deployments, newest first, or the steps of one

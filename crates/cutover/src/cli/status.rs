@@ -11,6 +11,7 @@ use super::Ctx;
 use crate::agent::instance::label;
 use crate::agent::{client, ledger, routes};
 use crate::clock;
+use crate::drift;
 use crate::failure::Outcome;
 
 const NOTHING: &str = "nothing was deployed here yet: see `cutover deploy --help`";
@@ -20,6 +21,9 @@ const NOTHING: &str = "nothing was deployed here yet: see `cutover deploy --help
 pub(super) struct Status {
     /// Only this app
     app: Option<String>,
+    /// Count the files that each instance changed against its image
+    #[arg(long)]
+    drift: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -60,9 +64,13 @@ impl Status {
                     let id = id.unwrap_or_default();
                     let serves = serving.values().flatten().any(|one| one.0 == id);
                     let tainted = tainted.iter().any(|one| one.0 == id);
-                    Line::new(summary, id, serves, tainted, &targets)
+                    let mut line = Line::new(summary, id, serves, tainted, &targets);
+                    if self.drift {
+                        line.drift = Some(drift::of(&ctx.paths, &summary.config)?);
+                    }
+                    Ok(line)
                 })
-                .collect();
+                .collect::<Outcome<_>>()?;
             let standby = ledger::standby(&ctx.paths, &ledger, &app, &containers)?;
             let deployment = active.as_ref().map(|record| record.number);
             documents.push(json!({
@@ -116,6 +124,8 @@ struct Line {
     status: String,
     counters: Option<(u64, u64, u64)>,
     tainted: bool,
+    /// Files that it changed, if asked for.
+    drift: Option<Vec<drift::Change>>,
     failure: Option<String>,
 }
 
@@ -148,6 +158,7 @@ impl Line {
             counters: target
                 .map(|target| (target.stats.requests, target.stats.errors(), target.in_flight)),
             tainted,
+            drift: None,
             failure: target.and_then(|target| target.last_failure.clone()),
             id,
         }
@@ -158,6 +169,11 @@ impl Line {
         let mut notes = Vec::new();
         if self.tainted {
             notes.push("tainted".to_owned());
+        }
+        match self.drift.as_ref().map_or(0, Vec::len) {
+            0 => {}
+            1 => notes.push("1 path drifted".to_owned()),
+            count => notes.push(format!("{count} paths drifted")),
         }
         notes.extend(self.failure.clone());
         vec![
@@ -178,7 +194,7 @@ impl Line {
             "requests": self.counters.map(|counters| counters.0),
             "errors": self.counters.map(|counters| counters.1),
             "inFlight": self.counters.map(|counters| counters.2),
-            "lastFailure": self.failure,
+            "lastFailure": self.failure, "drift": self.drift,
         })
     }
 }

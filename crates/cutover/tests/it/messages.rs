@@ -90,3 +90,41 @@ fn a_missing_file_of_the_users_is_one_kind_of_mistake() {
     root.write("compose.yaml", text);
     root.fails(3, ["deploy"]);
 }
+
+#[test]
+fn diff_of_a_container_is_what_it_changed_as_docker_lists_it() {
+    let root = Root::with_busybox();
+    let text =
+        "FROM busybox\nRUN mkdir -p /d/e && echo 1 > /d/e/f && echo 2 > /d/g && echo 3 > /gone\n";
+    root.write("ctx/Dockerfile", text);
+    root.ok(["build", "-q", "-t", "drifter", "ctx"]);
+    let script =
+        "echo more >> /d/e/f; touch /tmp/new; rm /gone; rm -r /d/e /d/g; mkdir /d/e; ln -s / /link";
+    let run = |name: &str, script: &str| {
+        root.ok(["run", "--name", name, "-v", "data:/data/here", "drifter", "sh", "-c", script]);
+        root.ok(["diff", name])
+    };
+    assert_eq!(run("still", "true"), "", "what is mounted is no drift");
+    let changed = "C /d\nC /d/e\nD /d/e/f\nD /d/g\nD /gone\nA /link\nC /tmp\nA /tmp/new";
+    assert_eq!(run("restless", script), changed);
+    let json = root.json(&["diff", "--json", "restless"]);
+    assert_eq!(json[5], serde_json::json!({ "kind": "A", "path": "/link" }));
+    root.fails(1, ["diff", "nobody"]);
+}
+
+#[test]
+fn status_shows_drift_when_asked() {
+    let shop = Shop::new();
+    shop.deploy("1");
+    let note = |args: &[&str]| shop.root.json(args)["apps"][0]["instances"][0]["drift"].clone();
+    assert!(note(&["status", "--json"]).is_null());
+    let paths = note(&["status", "--drift", "--json"]);
+    assert_eq!(paths[1], serde_json::json!({ "kind": "A", "path": "/tmp/index.html" }));
+    let status = shop.root.ok(["status", "--drift"]);
+    assert!(status.contains("2 paths drifted"), "{status}");
+    let name = shop.root.json(&["ps", "--json"])[0]["name"].as_str().unwrap().to_owned();
+    shop.root.ok(["exec", &name, "touch", "/tmp/by-hand"]);
+    let said = shop.root.run(["diff", &name]);
+    assert!(said.out.contains("A /tmp/by-hand"), "{}", said.out);
+    assert!(said.err.contains("tainted") && said.err.contains("touch"), "{}", said.err);
+}
