@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::Visible;
+use crate::dockerfile::suggest;
 use crate::glob::Glob;
 use crate::ignore::{Ignore, Matched};
 use crate::op;
@@ -43,6 +44,8 @@ pub(crate) struct Item {
 pub(crate) enum SelectError {
     #[error("`{path}` not found")]
     NotFound { path: String },
+    #[error("`{path}` not found: did you mean `{near}`?")]
+    Near { path: String, near: String },
     #[error("`{path}` not found: an ignore rule of the build context hides it")]
     Ignored { path: String },
     #[error("`--exclude` is not valid: {problem}")]
@@ -77,8 +80,27 @@ impl From<'_> {
         let relative = Path::new(path.trim_start_matches('/'));
         match self.visible {
             Some(visible) if visible.hides(relative) => SelectError::Ignored { path },
-            _ => SelectError::NotFound { path },
+            _ => match self.near(relative) {
+                Some(near) => SelectError::Near { path, near },
+                None => SelectError::NotFound { path },
+            },
         }
+    }
+
+    /// A file that is there and whose name is nearly the one that is not.
+    fn near(&self, missing: &Path) -> Option<String> {
+        let parent = self.resolve(missing.parent()?).ok()?;
+        let names: Vec<String> = self
+            .children(&parent)
+            .ok()?
+            .iter()
+            .filter_map(|(path, _)| Some(path.file_name()?.to_str()?.to_owned()))
+            .collect();
+        // One that is there under this very name is a link to what is not.
+        let name = missing.file_name()?.to_str()?;
+        let others = names.iter().map(String::as_str).filter(|other| *other != name);
+        let near = suggest(name, others)?;
+        Some(format!("/{}", missing.with_file_name(near).display()))
     }
 
     /// Selects the files of one source.

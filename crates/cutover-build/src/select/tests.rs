@@ -63,6 +63,8 @@ fn wildcards() {
     check("/*.nope", &[]);
     check("/a/[", &[]);
     check("/nope/*", &["`/nope` not found"]);
+    check("/a/1.tx", &["`/a/1.tx` not found: did you mean `/a/1.txt`?"]);
+    check("/dirlink/2.MD", &["`/dirlink/2.MD` not found: did you mean `/dirlink/2.md`?"]);
 }
 
 #[test]
