@@ -21,4 +21,5 @@ mod leftovers;
 mod map;
 mod messages;
 mod names;
+mod registry;
 mod run;
