@@ -253,7 +253,10 @@ fn heredoc_words() {
     };
     let check = |text: &str, expected: &[&str], instructions: usize| {
         let (shown, count) = heredocs(text);
-        assert_eq!((shown, count), (expected.iter().map(|s| (*s).to_owned()).collect(), instructions));
+        assert_eq!(
+            (shown, count),
+            (expected.iter().map(|s| (*s).to_owned()).collect(), instructions)
+        );
     };
     check("RUN 3<<EOF cat\nx\nEOF\nUSER y", &["EOF|x\n|true|false"], 2);
     check("RUN cat <<A <<B\n1\nA\n2\nB\n", &["A|1\n|true|false", "B|2\n|true|false"], 1);
