@@ -55,6 +55,7 @@ impl Body for RequestBody {
         if let Some(conn) = &this.conn {
             // The response timeout begins when the request has been sent.
             conn.progress();
+            conn.broken.set(matches!(frame, Some(Err(_))));
             if frame.is_none() || body.is_end_stream() {
                 conn.unread.set(false);
             }

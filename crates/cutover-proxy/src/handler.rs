@@ -79,6 +79,11 @@ async fn exchange(
     let trust_forwarded = service.spec.options.trust_forwarded;
     let origin = Origin { peer: &conn.peer, trust_forwarded };
     let upgrade = head::to_target(&mut parts, strip, &origin, || worker.request_id());
+    if !parts.headers.contains_key(header::HOST) {
+        // HTTP/1.0 can do without; what the target gets is HTTP/1.1.
+        let host = HeaderValue::try_from(flight.target().addr.to_string());
+        parts.headers.insert(header::HOST, host.expect("an address is a header value"));
+    }
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // hyper would send a GET without its body.
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -171,6 +176,7 @@ impl Send<'_> {
                     flight = other;
                     pooled = true;
                 }
+                Err(Failed::Lost(_)) if self.conn.broken.get() => return Err(Page::broken_body()),
                 Err(Failed::Lost(why)) => match spare {
                     Some(spare) => {
                         request = spare;

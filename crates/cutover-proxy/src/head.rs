@@ -118,6 +118,10 @@ pub(crate) fn to_target(
 /// Makes a target's head the client's. `upgraded`: the response ends HTTP on this connection.
 pub(crate) fn to_client(headers: &mut HeaderMap, upgraded: bool, close: bool) {
     let protocol = if upgraded { headers.get(header::UPGRADE).cloned() } else { None };
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // The chunks say where the body ends (RFC 9112, 6.3); whoever believed the length would not.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
     if upgraded {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -233,6 +237,7 @@ fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
         headers.remove(header::FORWARDED);
         headers.remove(&X_REAL_IP);
     }
+    remove_lookalikes(headers);
     let before = headers.get(&X_FORWARDED_FOR).filter(|_| origin.trust_forwarded);
     let peers = match before {
         None => origin.peer.clone(),
@@ -252,6 +257,23 @@ fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
         if let Some(host) = headers.get(header::HOST).cloned() {
             headers.insert(X_FORWARDED_HOST.clone(), host);
         }
+    }
+}
+
+/// Removes `X_Forwarded_For` and its like: CGI and its heirs (PHP, WSGI, Rack) hand both spellings to
+/// the application under one name, and ours would not be the one that counts.
+fn remove_lookalikes(headers: &mut HeaderMap) {
+    let lookalike = |name: &&HeaderName| {
+        let name = name.as_str();
+        let like = |start: &str| {
+            let bytes = name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+            bytes.take(start.len()).eq(start.bytes())
+        };
+        name.contains('_') && (like("x-forwarded-") || like("x-real-ip") || like("x-request-id"))
+    };
+    let found: Vec<HeaderName> = headers.keys().filter(lookalike).cloned().collect();
+    for name in found {
+        headers.remove(name);
     }
 }
 

@@ -47,6 +47,11 @@ impl Page {
         Self::new(StatusCode::BAD_GATEWAY, about(target, why))
     }
 
+    /// The client's fault, whatever the target made of it.
+    pub(crate) fn broken_body() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "the request's body is broken".into())
+    }
+
     pub(crate) fn gateway_timeout(target: &Target, why: &str) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, about(target, why))
     }

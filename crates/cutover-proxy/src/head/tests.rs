@@ -120,6 +120,25 @@ fn what_the_client_says_about_its_origin_counts_only_when_trusted() {
 }
 
 #[test]
+fn no_other_spelling_of_them_gets_through() {
+    for trust in [false, true] {
+        let mut parts = parts(
+            "GET /\nhost: h\nx_forwarded_for: 6.6.6.6\nx-forwarded_proto: https\nx_real_ip: 6\nx_mine: 1",
+        );
+        let peer = HeaderValue::from_static("10.0.0.9");
+        let origin = Origin { peer: &peer, trust_forwarded: trust };
+        to_target(&mut parts, 0, &origin, || HeaderValue::from_static("id"));
+        let spelled: Vec<_> = parts
+            .headers
+            .keys()
+            .map(HeaderName::as_str)
+            .filter(|name| name.contains('_'))
+            .collect();
+        assert_eq!(spelled, ["x_mine"], "trust: {trust}");
+    }
+}
+
+#[test]
 fn an_upgrade_is_passed_on_and_http2_is_not() {
     let upgrade = |protocol: &str| {
         let mut parts =

@@ -66,12 +66,15 @@ pub(crate) struct Conn {
     /// The client's address as a header value.
     pub(crate) peer: HeaderValue,
     pub(crate) unread: Unread,
+    /// The client's body broke off or is not what its framing says: nobody else's failure.
+    pub(crate) broken: Cell<bool>,
     worker: std::rc::Weak<Worker>,
 }
 
 impl Conn {
     /// A head has come; the request may have to wait for its turn.
     pub(crate) fn begin(&self) {
+        self.broken.set(false);
         self.enter(Phase::Held, Duration::MAX, self.now());
     }
 
@@ -241,6 +244,7 @@ impl Slot {
             keep_alive: worker.hub.limits.keep_alive,
             peer,
             unread: Unread::default(),
+            broken: Cell::new(false),
             worker: Rc::downgrade(worker),
         });
         let id = worker.next_conn.get();

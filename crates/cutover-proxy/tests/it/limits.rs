@@ -134,3 +134,97 @@ fn a_body_that_goes_silent_is_cut() {
     assert!(rig.get("/").ends_with("hello"));
     drop(done);
 }
+
+/// A body whose framing is broken is the client's fault: whoever sends such bodies must not be able
+/// to make a release look bad.
+#[test]
+fn a_broken_body_is_not_the_targets_failure() {
+    let (rig, echo) = (Rig::new(), Backend::echo());
+    rig.switch(1, &[&echo]);
+    for body in [
+        "0x3\r\nabc",
+        "3\nabc\n",
+        "3;x\ny\r\nabc",
+        "3\r\nabcd\r\n",
+        "ffffffffffffffffff\r\n",
+        "-1\r\n",
+    ] {
+        let response = rig.raw(&format!(
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+             {body}\r\n0\r\n\r\n"
+        ));
+        assert!(response.starts_with("HTTP/1.1 400 "), "{body:?}: {response}");
+    }
+    let stats = rig.target("g1i0").stats;
+    assert_eq!((stats.failed, stats.cut), (0, 0));
+    eventually("none is in flight", || rig.target("g1i0").in_flight == 0);
+}
+
+#[test]
+fn what_follows_a_body_is_another_request() {
+    let (rig, echo) = (Rig::new(), Backend::echo());
+    rig.switch(1, &[&echo]);
+    // By its length the body would hide what by its chunks is a second request.
+    let response = rig.raw(
+        "POST /one HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\nTransfer-Encoding: chunked\r\n\r\n\
+         0\r\n\r\nGET /two HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    );
+    let answers = response.matches("HTTP/1.1 200").count();
+    // Both are whole requests to the target, or the second is nothing to anyone.
+    assert_eq!(answers, echo.requests(), "{response}");
+    assert!(response.contains("POST /one\n"), "{response}");
+}
+
+#[test]
+fn http_1_0_works_without_a_host() {
+    let (rig, echo) = (Rig::new(), Backend::echo());
+    rig.switch(1, &[&echo]);
+    let response = rig.raw("GET / HTTP/1.0\r\n\r\n");
+    assert!(response.starts_with("HTTP/1.0 200"), "{response}");
+    assert!(response.contains(&format!("\nhost: {}\n", echo.addr)), "{response}");
+    assert!(!response.contains("x-forwarded-host"), "{response}");
+    // Nobody else knows how to read chunks in HTTP/1.0, so nobody may send them.
+    let chunked = "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert!(rig.raw(chunked).starts_with("HTTP/1.1 400"), "refused");
+}
+
+/// A response of unknown length, for a client that cannot read chunks.
+#[test]
+fn an_http_1_0_client_gets_no_chunks() {
+    let rig = Rig::new();
+    let chunking = Backend::start(|exchange| {
+        exchange.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    });
+    rig.switch(1, &[&chunking]);
+    let response = rig.raw("GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n");
+    assert!(response.ends_with("\r\n\r\nabc"), "{response:?}");
+    assert!(!response.contains("chunked"), "{response:?}");
+}
+
+/// The same from the other side: an answer that could mean two things does not reach a client.
+#[test]
+fn answers_that_could_mean_two_things_are_refused() {
+    for (head, passes) in [
+        ("Content-Length: 3\r\nContent-Length: 4", false),
+        ("Content-Length: x", false),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked", true),
+        ("Transfer-Encoding : chunked", false),
+        ("x: a\rb\r\nContent-Length: 3", false),
+    ] {
+        let rig = Rig::new();
+        let odd = Backend::start(move |exchange| {
+            exchange.write(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))?;
+            Err(std::io::ErrorKind::Other.into())
+        });
+        rig.switch(1, &[&odd]);
+        let response = rig.get("/");
+        if passes {
+            assert!(
+                response.starts_with("HTTP/1.1 200") && !response.contains("content-length"),
+                "{head}: {response}"
+            );
+        } else {
+            assert!(response.starts_with("HTTP/1.1 502"), "{head}: {response}");
+        }
+    }
+}
