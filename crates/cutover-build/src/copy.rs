@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::op::CopyOp;
 use crate::select::{From, Item, Selected};
-use crate::tree::{Kind, Meta, Tree, TreeError, copy_bytes};
+use crate::tree::{self, Kind, Meta, Tree, TreeError, copy_bytes};
 
 pub(crate) use archive::{ArchiveError, decompress, open as open_archive};
 pub(crate) use owner::{Owner, OwnerError};
@@ -188,40 +188,57 @@ impl Copier<'_> {
         path: &Path,
         links: &mut HashMap<(u64, u64), PathBuf>,
     ) -> Result<(), CopyError> {
+        if item.is(Kind::File) {
+            if item.meta.links > 1 {
+                let inode = (item.meta.dev, item.meta.ino);
+                if let Some(first) = links.get(&inode) {
+                    self.make_room(path)?;
+                    return Ok(self.to.make_hard_link(first, path)?);
+                }
+                links.insert(inode, path.to_owned());
+            }
+            return self.file(from, item, path);
+        }
         self.make_room(path)?;
         match item.meta.kind {
             Kind::Link => self.to.make_link(&from.tree.link(&item.path)?, path)?,
-            Kind::File => {
-                if item.meta.links > 1 {
-                    let inode = (item.meta.dev, item.meta.ino);
-                    if let Some(first) = links.get(&inode) {
-                        return Ok(self.to.make_hard_link(first, path)?);
-                    }
-                    links.insert(inode, path.to_owned());
-                }
-                self.bytes(from, item, path)?;
-            }
             kind => self.to.make_node(path, kind, item.meta.rdev)?,
         }
         self.finish(from, item, path)
     }
 
-    fn bytes(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
+    /// A regular file: opened once on each side, for there may be many.
+    fn file(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
         let mut source = from.tree.file(&item.path)?;
-        let mut target = self.to.make_file(path)?;
+        let mut target = match self.to.make_file(path) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.make_room(path)?;
+                self.to.make_file(path)?
+            }
+            made => made?,
+        };
         copy_bytes(&mut source, &mut target).map_err(TreeError::at("copy", &item.path))?;
         // The key was made from this file as it was listed: another content must not get it.
-        let now = from.tree.meta(&item.path)?;
-        if now.is_some_and(|now| now.unchanged(&item.meta)) {
-            return Ok(());
+        let now = Meta::of_file(&source).map_err(TreeError::at("look at", &item.path))?;
+        if !now.unchanged(&item.meta) {
+            return Err(CopyError::Changed { path: item.path.clone() });
         }
-        Err(CopyError::Changed { path: item.path.clone() })
+        let attributes = tree::xattrs_of(&source)
+            .map_err(TreeError::at("read the attributes of", &item.path))?;
+        let owner = self.owner_of(&item.meta);
+        tree::describe(&target, owner, self.mode(&item.meta), &attributes, (self.time, 0))
+            .map_err(TreeError::at("set the attributes of", path))?;
+        Ok(())
+    }
+
+    fn owner_of(&self, meta: &Meta) -> (u32, u32) {
+        let kept = if self.keep_owners { (meta.uid, meta.gid) } else { (0, 0) };
+        self.owner.map_or(kept, Owner::ids)
     }
 
     fn finish(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
         let meta = &item.meta;
-        let kept = if self.keep_owners { (meta.uid, meta.gid) } else { (0, 0) };
-        self.to.own(path, self.owner.map_or(kept, Owner::ids))?;
+        self.to.own(path, self.owner_of(meta))?;
         if meta.kind != Kind::Link {
             self.to.permit(path, self.mode(meta))?;
         }

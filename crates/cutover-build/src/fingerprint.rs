@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cutover_core::Digest;
 use cutover_core::digest::{Algorithm, Hasher};
 
 use crate::explain::Listing;
 use crate::select::{From, Item, Selected};
-use crate::tree::{Kind, Meta, TreeError};
+use crate::tree::{self, Kind, Meta, TreeError};
 
 /// Collects the inputs of one key. Its first field says what kind and version of key it is.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl FileDigests for ReadFiles {
             }
         }
         let content = hasher.finish();
-        let xattrs = from.tree.xattrs(path, Kind::File)?;
+        let xattrs = tree::xattrs_of(&file).map_err(TreeError::at("read", path))?;
         if xattrs.is_empty() {
             return Ok(content);
         }
@@ -92,6 +93,7 @@ pub(crate) fn of_files(
 ) -> Result<(Digest, Listing), TreeError> {
     let mut fingerprint = Fingerprint::new("files 1");
     let (mut listing, mut listed) = (Listing::default(), 0);
+    let mut sums = sums(from, selected, digests)?.into_iter();
     for one in selected {
         fingerprint.field("source", one.name.as_os_str().as_bytes());
         fingerprint.number("items", one.items.len() as u64);
@@ -102,7 +104,8 @@ pub(crate) fn of_files(
                 let first = *links.entry((item.meta.dev, item.meta.ino)).or_insert(index);
                 fingerprint.number("same file as", first as u64);
             }
-            let sum = of_item(&mut fingerprint, from, item, keep_owners, digests)?;
+            let sum = if item.is(Kind::File) { sums.next() } else { None };
+            let sum = of_item(&mut fingerprint, from, item, keep_owners, sum)?;
             listed += 1;
             if listed <= MAX_LISTED {
                 let path = item.path.to_string_lossy().into_owned();
@@ -111,6 +114,51 @@ pub(crate) fn of_files(
         }
     }
     Ok((fingerprint.finish(), listing))
+}
+
+/// Threads that read files.
+const READERS: usize = 4;
+/// Files for which one thread is enough.
+const FEW: usize = 16;
+
+/// The digests of all regular files, in order; read by several threads, for reading takes longest.
+fn sums(
+    from: &From<'_>,
+    selected: &[Selected],
+    digests: &dyn FileDigests,
+) -> Result<Vec<Digest>, TreeError> {
+    let items = selected.iter().flat_map(|one| &one.items);
+    let files: Vec<&Item> = items.filter(|item| item.is(Kind::File)).collect();
+    let digest = |item: &&Item| digests.digest(from, &item.path, &item.meta);
+    let bytes: u64 = files.iter().map(|item| item.meta.size).sum();
+    if files.len() < FEW && bytes < 1 << 20 {
+        return files.iter().map(digest).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = files.get(index) else { break };
+            let sum = digest(item);
+            let failed = sum.is_err();
+            done.push((index, sum));
+            if failed {
+                next.store(files.len(), Ordering::Relaxed);
+            }
+        }
+        done
+    };
+    let mut all = std::thread::scope(|scope| {
+        let readers: Vec<_> = (1..READERS).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for reader in readers {
+            all.extend(reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_unstable_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, sum)| sum).collect()
 }
 
 /// What is said of a file beside its content.
@@ -129,7 +177,7 @@ fn of_item(
     from: &From<'_>,
     item: &Item,
     keep_owners: bool,
-    digests: &dyn FileDigests,
+    sum: Option<Digest>,
 ) -> Result<String, TreeError> {
     let meta = &item.meta;
     fingerprint.field("path", item.below.as_os_str().as_bytes());
@@ -143,9 +191,9 @@ fn of_item(
     }
     match meta.kind {
         Kind::File => {
-            let digest = digests.digest(from, &item.path, meta)?;
-            fingerprint.field("content", digest.as_str());
-            return Ok(digest.hex().to_owned());
+            let sum = sum.as_ref();
+            fingerprint.field("content", sum.map_or("", Digest::as_str));
+            return Ok(sum.map(|sum| sum.hex().to_owned()).unwrap_or_default());
         }
         Kind::Link => {
             let target = from.tree.link(&item.path)?;

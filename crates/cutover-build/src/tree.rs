@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-pub(crate) use change::copy_bytes;
-pub(crate) use meta::{Kind, Meta};
+pub(crate) use change::{copy_bytes, describe};
+pub(crate) use meta::{Kind, Meta, xattrs_of};
 
 /// An open directory tree.
 #[derive(Debug)]

@@ -305,14 +305,21 @@ fn mount(
 
 /// Sets times later than `epoch` to it, everywhere in a layer that is about to be committed.
 pub(super) fn clamp_times(upper: &Path, epoch: i64) -> Result<(), TreeError> {
-    fn clamp(tree: &Tree, path: &Path, epoch: i64) -> Result<(), TreeError> {
-        let Some(meta) = tree.meta(path)? else { return Ok(()) };
-        if meta.is_dir() {
-            for name in tree.names(path)? {
-                clamp(tree, &path.join(name), epoch)?;
+    fn clamp(tree: &Tree, directory: &Path, epoch: i64) -> Result<(), TreeError> {
+        for (path, meta) in tree.entries(directory)? {
+            if meta.is_dir() {
+                clamp(tree, &path, epoch)?;
+            }
+            if meta.mtime > (epoch, 0) {
+                tree.touch(&path, (epoch, 0))?;
             }
         }
-        if meta.mtime > (epoch, 0) { tree.touch(path, (epoch, 0)) } else { Ok(()) }
+        Ok(())
     }
-    clamp(&Tree::open(upper)?, Path::new(""), epoch)
+    let tree = Tree::open(upper)?;
+    clamp(&tree, Path::new(""), epoch)?;
+    match tree.meta(Path::new(""))? {
+        Some(meta) if meta.mtime > (epoch, 0) => tree.touch(Path::new(""), (epoch, 0)),
+        _ => Ok(()),
+    }
 }

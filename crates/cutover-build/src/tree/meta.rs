@@ -1,6 +1,7 @@
 //! What a file is, without its bytes.
 
-use std::os::fd::BorrowedFd;
+use std::fs::File;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -62,6 +63,10 @@ impl Meta {
         }
     }
 
+    pub(crate) fn of_file(file: &File) -> Result<Self, Errno> {
+        Ok(Self::of(&rustix::fs::fstat(file)?))
+    }
+
     pub(crate) fn is_dir(&self) -> bool {
         self.kind == Kind::Dir
     }
@@ -74,6 +79,11 @@ fn travels(name: &str) -> bool {
 
 /// Longest attribute list and value: the kernel's limit.
 const MAX_XATTR: usize = 64 * 1024;
+
+/// The extended attributes that images carry, sorted by name.
+pub(crate) fn xattrs_of(file: &File) -> Result<Vec<(String, Vec<u8>)>, Errno> {
+    xattrs(file.as_fd())
+}
 
 pub(super) fn xattrs(file: BorrowedFd<'_>) -> Result<Vec<(String, Vec<u8>)>, Errno> {
     let mut list = vec![0_u8; 1024];

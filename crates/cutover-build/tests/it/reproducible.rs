@@ -32,7 +32,7 @@ fn date(path: &Path, seconds: u64) {
         }
     }
     let time = UNIX_EPOCH + Duration::from_secs(seconds);
-    std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+    fs_err::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Lab {
         let base = lab.context.with_file_name("base");
         fs_err::create_dir(&base).unwrap();
         fs_err::copy("/bin/busybox", base.join("busybox")).unwrap();
-        let busybox = std::fs::File::open(base.join("busybox")).unwrap();
+        let busybox = fs_err::File::open(base.join("busybox")).unwrap();
         busybox.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_400_000_000)).unwrap();
         let context = std::mem::replace(&mut lab.options.context, base);
         let tags = std::mem::replace(&mut lab.options.tags, vec!["base".parse().unwrap()]);
