@@ -16,9 +16,10 @@ use crate::error::IoError;
 use crate::store::Store;
 
 /// Bytes that one of zstd's jobs compresses: with its window it is what a worker holds in memory.
-const JOB: u32 = 4 << 20;
-/// More workers cost memory and gain little: the reader hashes at the speed of a few of them.
-const MAX_WORKERS: u32 = 8;
+const JOB: u32 = 2 << 20;
+/// More workers cost memory (some 12 MB each) and gain little: the reader hashes at the speed of a
+/// few of them.
+const MAX_WORKERS: u32 = 4;
 /// Bytes that are handed to a compressor at a time.
 const PIECE: usize = 256 << 10;
 
