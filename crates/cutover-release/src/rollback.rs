@@ -85,7 +85,7 @@ pub fn choose(
 fn newer(facts: &Facts, serving: u64) -> Option<u64> {
     let is_newer = |number: &u64| *number > serving;
     let waits = facts.standby.filter(is_newer);
-    waits.or_else(|| facts.releases.keys().copied().filter(is_newer).next_back())
+    waits.or_else(|| facts.releases.keys().copied().rfind(is_newer))
 }
 
 fn last_good<'r>(

@@ -73,7 +73,7 @@ pub(crate) struct Ctx {
 #[derive(Debug, Subcommand)]
 enum Command {
     // Images
-    Build(build::Build),
+    Build(Box<build::Build>),
     Images(images::Images),
     Pull(pull::Pull),
     Push(push::Push),

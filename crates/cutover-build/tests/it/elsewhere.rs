@@ -251,6 +251,7 @@ fn git(dir: &Path, words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 /// `repo`: two commits on `main`, the first one tagged `v1`, and another branch.
 fn daemon() -> Option<Daemon> {
     if Command::new("git").arg("version").output().is_err() {

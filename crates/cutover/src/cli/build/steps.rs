@@ -47,7 +47,6 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<std::ffi::OsString>;
 
 impl Steps {
     pub(super) fn apply(&self, options: &mut BuildOptions) -> Outcome {
-        #[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
         let env = |name: &str| std::env::var_os(name);
         if self.cgroup_parent.is_some() {
             return Err(usage(
