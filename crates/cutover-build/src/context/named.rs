@@ -48,7 +48,7 @@ fn layout_of(text: &str) -> Result<NamedContext, String> {
     let (rest, digest) = match text.rsplit_once('@') {
         None => (text, None),
         Some((rest, digest)) => {
-            let parsed = digest.parse().map_err(|error| format!("`{digest}`: {error}"))?;
+            let parsed = digest.parse().map_err(|error| error.to_string())?;
             (rest, Some(parsed))
         }
     };

@@ -75,25 +75,22 @@ struct Given<'a> {
 
 impl Given<'_> {
     fn source(&self, text: &str) -> Result<Source, String> {
-        let remote =
-            match url::kind(text)? {
-                Kind::Path => return Ok(self.local(text)),
-                Kind::Git(_) if !self.add => {
-                    return Err("source can't be a git ref for COPY".to_owned());
-                }
-                Kind::Http if !self.add => return Err("source can't be a URL for COPY".to_owned()),
-                Kind::Git(url) => self.git(url)?,
-                Kind::Http => Remote::Http {
-                    url: text.to_owned(),
-                    checksum: match self.checksum {
-                        "" => None,
-                        text => Some(text.parse().map_err(|error| {
-                            format!("checksum `{text}`: {error}, e.g. `sha256:…`")
-                        })?),
-                    },
-                    unpack: self.copy.unpack == Some(true),
+        let remote = match url::kind(text)? {
+            Kind::Path => return Ok(self.local(text)),
+            Kind::Git(_) if !self.add => {
+                return Err("source can't be a git ref for COPY".to_owned());
+            }
+            Kind::Http if !self.add => return Err("source can't be a URL for COPY".to_owned()),
+            Kind::Git(url) => self.git(url)?,
+            Kind::Http => Remote::Http {
+                url: text.to_owned(),
+                checksum: match self.checksum {
+                    "" => None,
+                    text => Some(text.parse().map_err(|error| format!("`--checksum`: {error}"))?),
                 },
-            };
+                unpack: self.copy.unpack == Some(true),
+            },
+        };
         Ok(Source { path: String::new(), include: None, remote: Some(remote) })
     }
 
