@@ -90,6 +90,10 @@ impl<'a> Walk<'a> {
                     ..base.clone()
                 }
             }
+            // A named context in its place is not opened for a check.
+            Base::Image(name) if self.look.options.contexts.find(name, platform).is_some() => {
+                new(Stage::scratch(platform), Some(name.clone()))
+            }
             Base::Image(name) => match self.look.bases.config(name, platform) {
                 None => new(Stage::scratch(platform), Some(name.clone())),
                 Some(config) => {

@@ -136,6 +136,21 @@ fn variables() {
 }
 
 #[test]
+fn a_named_context_in_place_of_an_image_is_unknown() {
+    let amd64 = Platform::new("linux", "amd64");
+    let mut options = BuildOptions::new("/".into(), "/".into(), amd64, 0);
+    let text = b"FROM alpine\nCOPY $HOME .\n";
+    let found = |options: &BuildOptions| {
+        let ignore = Ignore::default();
+        check("Dockerfile", text, options, &ignore, &Alpine, Scope::Everything).findings
+    };
+    assert_eq!(found(&options), []);
+    let context = crate::NamedContext::parse("/elsewhere").unwrap();
+    options.contexts.add("alpine", context).unwrap();
+    assert!(found(&options)[0].uncertain);
+}
+
+#[test]
 fn arguments_of_from() {
     let text = "ARG MY_ARCH=amd64\nFROM --platform=linux/${MYARCH} alpine\n";
     table(
