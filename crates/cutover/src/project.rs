@@ -283,7 +283,8 @@ fn image(
     };
     match &service.build {
         Some(wanted) if choice.build => {
-            let digest = build_service(ctx, store, &service.name, wanted, &reference, choice)?;
+            let wanted = with_services(ctx, store, project, wanted, choice)?;
+            let digest = build_service(ctx, store, &service.name, &wanted, &reference, choice)?;
             Ok((reference, digest))
         }
         Some(_) => match store.images().get(&reference)? {
@@ -305,6 +306,35 @@ fn image(
             Ok((reference, found.digest))
         }
     }
+}
+
+/// `wanted` with the images of the services that its contexts name (`service:NAME`), which are
+/// built first.
+fn with_services(
+    ctx: &Ctx,
+    store: &Store,
+    project: &Project,
+    wanted: &Build,
+    choice: BuildChoice,
+) -> Outcome<Build> {
+    let mut wanted = wanted.clone();
+    for (name, value) in &mut wanted.additional_contexts {
+        let Some(service) = value.strip_prefix("service:") else { continue };
+        let found = project.services.get(service).ok_or_else(|| {
+            let problem = format!("context `{name}` is of service `{service}`, which is not there");
+            Failure::msg(Kind::Config, problem)
+        })?;
+        let contexts = found.build.iter().flat_map(|build| build.additional_contexts.values());
+        if contexts.into_iter().any(|value| value.starts_with("service:")) {
+            let problem =
+                format!("context `{name}`: service `{service}` has contexts of services itself");
+            return Err(Failure::msg(Kind::Config, problem)
+                .hint("name its image with `docker-image://` and deploy it first"));
+        }
+        let (reference, _digest) = image(ctx, store, project, found, choice)?;
+        *value = format!("docker-image://{reference}");
+    }
+    Ok(wanted)
 }
 
 fn build_service(

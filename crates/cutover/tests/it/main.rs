@@ -12,6 +12,7 @@
 
 mod build;
 mod checks;
+mod contexts;
 mod deploy;
 mod errors;
 mod harness;
@@ -23,3 +24,4 @@ mod messages;
 mod names;
 mod registry;
 mod run;
+mod steps;

@@ -46,7 +46,7 @@ pub(crate) fn add(options: &mut BuildOptions, name: &str, value: &str) -> Outcom
     let missing = options.contexts.directories().find(|(own, path)| *own == name && !path.is_dir());
     if let Some((name, path)) = missing {
         let problem = format!("context `{name}`: `{}` is not a directory", path.display());
-        return Err(Failure::msg(Kind::NotFound, problem));
+        return Err(Failure::msg(Kind::Config, problem));
     }
     Ok(())
 }
