@@ -48,7 +48,8 @@ fn layout_of(text: &str) -> Result<NamedContext, String> {
     let (rest, digest) = match text.rsplit_once('@') {
         None => (text, None),
         Some((rest, digest)) => {
-            let parsed = digest.parse().map_err(|error| error.to_string())?;
+            let parsed: Result<Digest, _> = digest.parse();
+            let parsed = parsed.map_err(|error| error.to_string())?;
             (rest, Some(parsed))
         }
     };
