@@ -24,6 +24,7 @@ mod world;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cutover_core::Reference;
 use cutover_proxy::ProxyOptions;
@@ -68,17 +69,23 @@ pub(crate) fn run(paths: &Paths) -> Outcome {
     Ok(())
 }
 
+/// How long an agent that does not answer may have the lock: one that was killed gives it back when
+/// the last of its threads is gone, a moment after it looks dead.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// One agent a root: the kernel gives the lock back however the agent ends.
 fn lock(paths: &Paths) -> Outcome<fs::File> {
     let path = paths.root.join("agent.lock");
     let file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => {
-            Err(Failure::msg(Kind::Usage, format!("another agent has `{}`", paths.root.display()))
-                .hint("end it with `cutover agent --stop`"))
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if client::ping(paths).is_some() || Instant::now() >= deadline {
+            let text = format!("another agent has `{}`", paths.root.display());
+            return Err(Failure::msg(Kind::Usage, text).hint("end it with `cutover agent --stop`"));
         }
+        std::thread::sleep(Duration::from_millis(10));
     }
+    Ok(file)
 }
 
 pub(crate) fn proxy_options(paths: &Paths, listen: Vec<SocketAddr>) -> ProxyOptions {

@@ -259,9 +259,8 @@ impl Containers {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let is_lost = || {
-                name.parse::<Id>().is_ok() && files::is_blank(&entry.path().join("config.json"))
-            };
+            let is_lost =
+                || name.parse::<Id>().is_ok() && files::is_blank(&entry.path().join("config.json"));
             if !name.starts_with(REMOVING) && !name.starts_with(".creating-") && !is_lost() {
                 continue;
             }

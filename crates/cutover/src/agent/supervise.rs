@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use cutover_proxy::HeldListener;
-use cutover_proxy::control::Client;
+use cutover_proxy::control::{Client, send_listeners};
 use fs_err as fs;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -98,10 +98,6 @@ impl Proxy {
                 }
             }
         };
-        let held = std::mem::take(&mut *self.held());
-        if !held.is_empty() {
-            client.give_listeners(&held).or_fail(Kind::Internal, "give the proxy its sockets")?;
-        }
         self.adopt(&mut client)?;
         // reaps it when it ends
         std::thread::spawn(move || child.wait());
@@ -113,12 +109,27 @@ impl Proxy {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.paths.proxy_log())?;
         let mut command = Command::new("/proc/self/exe");
         command.arg0("cutover").arg("--root").arg(&self.paths.root).arg("proxy");
-        command.stdin(Stdio::null()).stdout(log.file().try_clone()?).stderr(log.into_file());
+        command.stdout(log.file().try_clone()?).stderr(log.into_file());
+        match self.sockets()? {
+            Some(sockets) => command.arg("--sockets-on-stdin").stdin(OwnedFd::from(sockets)),
+            None => command.stdin(Stdio::null()),
+        };
         // its allocator would ask for huge pages: 6 MiB that a small process never uses
         command.env("MIMALLOC_ALLOW_THP", "0").current_dir("/").process_group(0);
         let proxy = command.spawn().or_fail(Kind::Internal, "start the proxy")?;
         cutover_runtime::cgroup::outlive(proxy.id());
         Ok(proxy)
+    }
+
+    /// A socket in which those wait that are held, so that a new proxy serves at once.
+    fn sockets(&self) -> Outcome<Option<UnixStream>> {
+        let held = self.held();
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let (ours, theirs) = UnixStream::pair()?;
+        send_listeners(&ours, &held).or_fail(Kind::Internal, "give the proxy its sockets")?;
+        Ok(Some(theirs))
     }
 
     fn died(&self, status: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! `cutover agent` and the hidden `cutover proxy`: the processes of a machine.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 use clap::Args;
 
@@ -74,12 +75,23 @@ pub(super) struct Proxy {
     /// Address to listen on
     #[arg(long, value_name = "IP:PORT")]
     listen: Vec<SocketAddr>,
+    /// Take listening sockets from the socket that is stdin
+    #[arg(long)]
+    sockets_on_stdin: bool,
 }
 
 impl Proxy {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         agent::log::init(&ctx.paths.proxy_log());
-        let options = agent::proxy_options(&ctx.paths, self.listen);
+        // When memory runs out, anything else goes first: all requests in flight are in here.
+        if let Err(error) = fs_err::write("/proc/self/oom_score_adj", "-900") {
+            tracing::debug!(%error, "cannot ask to be spared when memory runs out");
+        }
+        let mut options = agent::proxy_options(&ctx.paths, self.listen);
+        if self.sockets_on_stdin {
+            let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+            options.sockets_from = Some(stdin.into());
+        }
         cutover_proxy::run(options).or_fail(Kind::Internal, "run the proxy")
     }
 }

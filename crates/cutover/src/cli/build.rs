@@ -3,8 +3,8 @@
 mod cache;
 mod call;
 pub(crate) mod contexts;
-pub(crate) mod platforms;
 mod interrupt;
+pub(crate) mod platforms;
 mod steps;
 
 use std::collections::BTreeMap;

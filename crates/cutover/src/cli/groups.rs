@@ -8,7 +8,8 @@ use clap::Command;
 const GROUPS: [(&str, &str); 4] =
     [("build", "Images"), ("run", "Containers"), ("deploy", "Releases"), ("agent", "This machine")];
 
-const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n{before-help}Options:\n{options}{after-help}";
+const TEMPLATE: &str =
+    "{about}\n\n{usage-heading} {usage}\n{before-help}Options:\n{options}{after-help}";
 
 /// `command` with its list of subcommands under headings.
 pub(super) fn grouped(command: Command) -> Command {

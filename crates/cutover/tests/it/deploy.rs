@@ -89,22 +89,33 @@ impl Shop {
 
     /// Starts a load on the proxy; [`Load::end`] says how it went.
     pub(crate) fn load(&self) -> Load {
+        self.load_by(&["--keep-alive", "4", "--per-request", "2"])
+    }
+
+    /// A load by clients of this kind.
+    pub(crate) fn load_by(&self, clients: &[&str]) -> Load {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        let mut command =
-            self.root.command(["loadgen", "--keep-alive", "4", "--per-request", "2", &url]);
+        let mut command = self.root.command(["loadgen"]);
         let child = command
+            .args(clients)
+            .arg(url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
+        self.is_loaded();
+        Load { child }
+    }
+
+    /// Waits until the proxy that runs now has had some requests from everyone.
+    pub(crate) fn is_loaded(&self) {
         let sent = || -> u64 {
             let status = self.status();
             let instances = status["instances"].as_array().cloned().unwrap_or_default();
             instances.iter().filter_map(|one| one["requests"].as_u64()).sum()
         };
         eventually("the load is there", || sent() > 100);
-        Load { child }
     }
 }
 
@@ -117,15 +128,21 @@ pub(crate) struct Load {
 impl Load {
     /// Ends it, and nothing may have failed.
     #[track_caller]
-    pub(crate) fn end_without_failure(mut self) -> serde_json::Value {
+    pub(crate) fn end_without_failure(self) -> serde_json::Value {
+        let summary = self.end();
+        assert_eq!(summary["failed"], 0, "{summary:#}");
+        assert!(summary["requests"].as_u64().unwrap() > 50, "there was a load: {summary:#}");
+        summary
+    }
+
+    /// Ends it; how it went.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> serde_json::Value {
         let mut stdin = self.child.stdin.take().unwrap();
         stdin.flush().unwrap();
         drop(stdin);
         let said = finish(self.child);
-        let summary: serde_json::Value = serde_json::from_str(&said.out).expect(&said.out);
-        assert_eq!(summary["failed"], 0, "{summary:#}");
-        assert!(summary["requests"].as_u64().unwrap() > 50, "there was a load: {summary:#}");
-        summary
+        serde_json::from_str(&said.out).expect(&said.out)
     }
 }
 

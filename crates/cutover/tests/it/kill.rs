@@ -103,6 +103,23 @@ fn a_killed_proxy_is_back_at_once_and_refuses_nobody() {
     shop.serves("2");
 }
 
+/// What was in flight dies with the process; clients that do what HTTP lets them do lose nothing.
+#[test]
+fn browsers_do_not_notice_a_killed_proxy() {
+    let shop = Shop::new();
+    shop.deploy("1");
+    let load = shop.load_by(&["--keep-alive", "6", "--per-request", "0", "--repeat"]);
+    for _ in 0..3 {
+        let proxy = proxy_pid(&shop);
+        kill(proxy);
+        eventually("another proxy runs", || ![0, proxy].contains(&proxy_pid(&shop)));
+        // everyone has a kept connection again: only there a request may be sent twice
+        shop.is_loaded();
+    }
+    let summary = load.end_without_failure();
+    assert!(summary["repeated"].as_u64().unwrap() > 0, "{summary:#}");
+}
+
 fn proxy_pid(shop: &Shop) -> i32 {
     let socket = shop.root.path().join("root/run/proxy.sock");
     let Ok(stream) = std::os::unix::net::UnixStream::connect(socket) else { return 0 };

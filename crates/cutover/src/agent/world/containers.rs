@@ -7,10 +7,13 @@ use super::{AgentWorld, EVIDENCE_LINES};
 use crate::clock;
 use cutover_core::release::SealedService;
 use cutover_release::facts::{Health, State};
+use cutover_release::policy;
 use cutover_release::step::Standby;
 use cutover_release::world::Reading;
 use cutover_release::{Done, Instance, InstanceId, Scene, StepError};
-use cutover_runtime::container::{Container, ExecOptions, ExitStatus, SessionIo, Status};
+use cutover_runtime::container::{
+    Container, ExecOptions, ExitStatus, RestartPolicy, SessionIo, Status,
+};
 use cutover_runtime::merge::{ImageSource, RunOptions, merge};
 use cutover_store::Image;
 use std::collections::BTreeMap;
@@ -80,7 +83,12 @@ impl AgentWorld {
         let gateways = self.machine.gateways(sealed)?;
         let files = self.machine.files_dir(&self.app, &instance.id.0);
         let place = self.place(&gateways, &files)?;
-        let options = instance::options(&place, instance, sealed).map_err(StepError::new)?;
+        let mut options = instance::options(&place, instance, sealed).map_err(StepError::new)?;
+        // A job ends and is waited for; brought back by its policy it would never have ended.
+        let is_job = |release| policy::is_job(&instance.service, release);
+        if scene.to().is_some_and(is_job) {
+            options.restart = RestartPolicy::No;
+        }
         self.create(&image, sealed.image_name.to_string(), options)
     }
 

@@ -160,7 +160,7 @@ impl AgentWorld {
             routes: sealed.service.cutover.routes.clone(),
             targets,
             health: sealed.service.cutover.health.clone(),
-            options: ServiceOptions::default(),
+            options: connecting(instances.len()),
         })
     }
 
@@ -240,4 +240,15 @@ fn may_ask(step: &PlanStep, instance: &Instance) -> bool {
         Action::RunHook { .. } | Action::VerifyCommand { .. } => true,
         _ => false,
     }
+}
+
+/// How patient the proxy is with a target that does not answer at all: its container may be gone, and
+/// its address with it. Where there is another target to go to it is worth going there soon; long
+/// enough for one packet that was lost (the kernel sends it again after a second).
+fn connecting(targets: usize) -> ServiceOptions {
+    let mut options = ServiceOptions::default();
+    if targets > 1 {
+        options.connect_timeout = Duration::from_secs(2);
+    }
+    options
 }
