@@ -153,5 +153,17 @@ fn create_layout(root: &Path) -> Result<(), IoError> {
             Err(errno) => return Err(IoError::at("create", &path)(errno)),
         }
     }
+    spread(&root.join("tmp"));
     Ok(())
+}
+
+/// Tells ext4 that directories in `dir` have nothing to do with each other. New layers begin there;
+/// were they all put near each other, each new file would step over every inode that a collection
+/// has freed in the last minutes, which more than doubles the time of a build of many files. Other
+/// file systems refuse and need it not.
+fn spread(dir: &Path) {
+    let Ok(file) = fs_err::File::open(dir) else { return };
+    if let Ok(flags) = rustix::fs::ioctl_getflags(file.file()) {
+        drop(rustix::fs::ioctl_setflags(file.file(), flags | rustix::fs::IFlags::TOPDIR));
+    }
 }
