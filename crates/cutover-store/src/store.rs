@@ -164,6 +164,6 @@ fn create_layout(root: &Path) -> Result<(), IoError> {
 fn spread(dir: &Path) {
     let Ok(file) = fs_err::File::open(dir) else { return };
     if let Ok(flags) = rustix::fs::ioctl_getflags(file.file()) {
-        drop(rustix::fs::ioctl_setflags(file.file(), flags | rustix::fs::IFlags::TOPDIR));
+        let _refused = rustix::fs::ioctl_setflags(file.file(), flags | rustix::fs::IFlags::TOPDIR);
     }
 }
