@@ -375,7 +375,7 @@ fn build_service(
     if let [one] = wanted.platforms.as_slice() {
         options.platform = Some(build::platform(one)?);
     }
-    let _held = build::contexts::open(ctx, store, &mut options, &wanted.context)?;
+    let _held = build::contexts::open(ctx, store, &mut options, &wanted.context, false)?;
     let built = build::execute_for_service(ctx, store, &options, name)?;
     Ok(built.image)
 }

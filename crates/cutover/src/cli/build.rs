@@ -131,7 +131,7 @@ impl Build {
             .kind(Kind::Usage)?;
         self.steps.apply(&mut options)?;
         self.contexts.apply(&mut options)?;
-        let _held = contexts::open(ctx, &store, &mut options, &self.context)?;
+        let _held = contexts::open(ctx, &store, &mut options, &self.context, self.quiet)?;
         self.cache.apply(&mut options);
         if self.cache.list_context(ctx, &options)? {
             return Ok(());

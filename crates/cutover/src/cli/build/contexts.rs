@@ -65,6 +65,7 @@ pub(crate) fn open(
     store: &Store,
     options: &mut BuildOptions,
     word: &str,
+    quiet: bool,
 ) -> Outcome<Held> {
     // What is below `tmp/` is anybody's to remove without it.
     let lease = store.lease()?;
@@ -78,6 +79,9 @@ pub(crate) fn open(
         }
         word => (ContextSource::parse(word).map_err(usage)?, None),
     };
+    if matches!(source, ContextSource::Remote(_)) && !quiet {
+        ctx.ui.say("getting the build context");
+    }
     options.environment = caller_environment();
     let start = Instant::now();
     let clock = move || start.elapsed();
