@@ -1,5 +1,6 @@
 //! Removing images as `docker rmi` does: a name first, the image with its last name.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cutover_core::{Digest, Reference};
@@ -81,6 +82,22 @@ impl Images {
         }
         let deleted = if deleted { vec![digest] } else { Vec::new() };
         Ok(Removal { untagged: decision.untag, deleted })
+    }
+
+    /// Forgets images without a name that are not in `used`, and says which; their files go with
+    /// the next collection.
+    pub fn forget_dangling(&self, used: &BTreeSet<Digest>) -> Result<Vec<Digest>, ImageError> {
+        let all = self.digests()?;
+        let mut forgotten = Vec::new();
+        for digest in all.into_iter().filter(|digest| !used.contains(digest)) {
+            if self.references(&digest)?.is_empty() {
+                let decision = Decision { untag: Vec::new(), delete: true };
+                if self.apply_removal(&digest, &decision)? {
+                    forgotten.push(digest);
+                }
+            }
+        }
+        Ok(forgotten)
     }
 
     /// Does it to the database; says whether the image went.

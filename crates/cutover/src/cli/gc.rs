@@ -15,7 +15,7 @@ use crate::{agent, clock, ui, wiring};
     after_help = "What a container or a kept release needs always stays, and without `--all` also what an image\nwith a name needs."
 )]
 pub(super) struct Gc {
-    /// Forget the build cache too
+    /// Forget the build cache too, and images without a name that nothing uses
     #[arg(long)]
     build_cache: bool,
     /// Also images that have a name, but no container and no kept release uses them; with
@@ -44,6 +44,12 @@ impl Gc {
             (true, false) => drop(cutover_build::prune_cache(&ctx.paths.root, self.limits()?)?),
             (false, true) => untag_unused(ctx)?,
             (false, false) => {}
+        }
+        if self.all || self.build_cache {
+            let used = wiring::keep(&ctx.paths)?.images;
+            for digest in ctx.store()?.images().forget_dangling(&used)? {
+                ctx.ui.data(format!("removed image {}, which had no name", digest.short()))?;
+            }
         }
         let secrets = collect_secrets(ctx)?;
         let keep = || {
