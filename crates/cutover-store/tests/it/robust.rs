@@ -17,7 +17,7 @@ fn a_store_of_a_newer_version_is_refused() {
     db.pragma_update(None, "user_version", 99).unwrap();
     let error = chain(&Store::open(&root).unwrap_err());
     assert!(
-        error.ends_with("it has version 99, this program knows up to 1: use a newer cutover"),
+        error.ends_with("it has version 99, this program knows up to 2: use a newer cutover"),
         "{error}"
     );
 }
