@@ -34,6 +34,7 @@ mod inputs;
 mod mount;
 mod op;
 mod options;
+pub mod output;
 mod path;
 mod platform;
 mod progress;

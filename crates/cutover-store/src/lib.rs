@@ -29,6 +29,7 @@ mod stream;
 mod sync;
 pub mod tar;
 mod transfers;
+mod tree_tar;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, PendingBlob};
 pub use compress::{LayerForm, ParseFormError, Spooled};
@@ -46,3 +47,4 @@ pub use snapshots::{Draft, Layer, LayerReader, MetaError, SnapshotError, Snapsho
 pub use store::{Lease, OpenError, Store};
 pub use tar::TarError;
 pub use transfers::Transfers;
+pub use tree_tar::tree_tar;
