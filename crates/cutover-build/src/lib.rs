@@ -55,7 +55,9 @@ pub use context_files::{ContextFile, ContextFiles, Decider, context_files};
 pub use error::{BuildError, Place};
 pub use explain::{Cause, Change, FileChange, FileChanged, StepReport};
 pub use options::{BuildOptions, Built, DockerfileSource, FetchedContext, World};
-pub use progress::{Event, Plain, Progress, Quiet, StepId, Stream};
+pub use progress::{
+    Board, Event, Line, Plain, Progress, Quiet, RawJson, StageShape, StepId, Stream, Tone,
+};
 pub use remote::{FetchRequest, Fetched, Fetcher};
 pub use runner::{
     Entitlement, ExtraHost, Limits, Network, PullError, Puller, RunStep, RunStepError, Runner,

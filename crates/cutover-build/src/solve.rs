@@ -273,10 +273,21 @@ impl Solver<'_> {
         self.last_step.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Begins what belongs to no stage.
     fn started(&self, name: &str) -> usize {
+        self.started_in(None, name)
+    }
+
+    fn started_in(&self, stage: Option<usize>, name: &str) -> usize {
         let (step, at) = (self.next_step(), (self.world.clock)());
-        self.world.progress.on(Event::Started { step, name, at });
+        self.world.progress.on(Event::Started { step, name, stage, at });
         step
+    }
+
+    /// Says that a step was found.
+    fn found(&self, stage: Option<usize>, name: &str) {
+        let (step, at) = (self.next_step(), (self.world.clock)());
+        self.world.progress.on(Event::Cached { step, name, stage, at });
     }
 
     fn done(&self, step: usize) {

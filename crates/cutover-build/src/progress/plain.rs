@@ -50,7 +50,7 @@ fn render<W: Write>(
 ) -> std::io::Result<()> {
     let seconds = |at: Duration| at.as_secs_f64();
     match event {
-        Event::Started { step, name, at } => {
+        Event::Started { step, name, at, .. } => {
             steps.insert(step, Step { started: at, partial: Vec::new() });
             writeln!(out, "#{step} {name}")
         }
@@ -65,7 +65,7 @@ fn render<W: Write>(
             }
             Ok(())
         }
-        Event::Cached { step, name } => writeln!(out, "#{step} {name}\n#{step} CACHED\n"),
+        Event::Cached { step, name, .. } => writeln!(out, "#{step} {name}\n#{step} CACHED\n"),
         Event::Done { step, at } => {
             let started = finish(out, steps, step, at)?;
             writeln!(out, "#{step} DONE {:.1}s\n", seconds(at.saturating_sub(started)))
@@ -75,7 +75,7 @@ fn render<W: Write>(
             writeln!(out, "#{step} ERROR: {error}\n")
         }
         // They are more telling together, at the end.
-        Event::Explained { .. } => Ok(()),
+        Event::Explained { .. } | Event::Planned { .. } | Event::Terminal { .. } => Ok(()),
         Event::Exported { image, tag: Some(tag), .. } => {
             writeln!(out, "image {image} tagged `{tag}`")
         }

@@ -10,19 +10,20 @@ use cutover_store::Image;
 use super::{Done, Layer, Origin, Solver, time};
 use crate::dockerfile::Lines;
 use crate::stage::Stage;
-use crate::{BuildError, Event, platform};
+use crate::{BuildError, platform};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 impl Solver<'_> {
-    /// The image `name`, unpacked. Asked once for each name and platform.
+    /// The image `name`, unpacked. Asked once for each name and platform. It is shown as said, as
+    /// a step of a stage if it is one.
     pub(super) fn image(
         &self,
         name: &str,
         platform: &Platform,
         explicit: bool,
         lines: Lines,
-        shown: &str,
+        shown: (Option<usize>, &str),
     ) -> Result<Arc<Done>, BuildError> {
         let key = (name.to_owned(), platform::format(platform));
         self.images.get(&key, || {
@@ -50,7 +51,7 @@ impl Solver<'_> {
         reference: &Reference,
         platform: &Platform,
         explicit: bool,
-        shown: &str,
+        (stage, shown): (Option<usize>, &str),
     ) -> Result<Image, Failure> {
         let store = self.world.store;
         let fits = |image: &Image| {
@@ -66,10 +67,10 @@ impl Solver<'_> {
         if let Some(image) = &local
             && store.snapshots().lowers(image).is_some()
         {
-            self.world.progress.on(Event::Cached { step: self.next_step(), name: shown });
+            self.found(stage, shown);
             return Ok(image.clone());
         }
-        let step = self.started(shown);
+        let step = self.started_in(stage, shown);
         let work = || {
             let image = match local {
                 Some(image) => image,

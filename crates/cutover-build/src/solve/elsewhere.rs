@@ -136,7 +136,7 @@ impl Solver<'_> {
             NamedContext::Image(Some(reference)) => {
                 let explicit = self.options.platform.is_some();
                 let shown = format!("[context {name}] {reference}");
-                let image = self.find_or_pull(reference, platform, explicit, &shown);
+                let image = self.find_or_pull(reference, platform, explicit, (None, &shown));
                 Ok(to_done(&reference.to_string(), image.map_err(failed)?))
             }
             NamedContext::Layout { directory, tag, digest } => {

@@ -9,7 +9,7 @@ use crate::error::boxed;
 use crate::graph::{Base, From};
 use crate::op::Op;
 use crate::stage::{Stage, StageError};
-use crate::{BuildError, Built};
+use crate::{BuildError, Built, Event, StageShape};
 
 /// Threads at most; a stage that waits for another keeps its own.
 const MAX_THREADS: usize = 16;
@@ -32,11 +32,26 @@ impl Numbering {
 impl Solver<'_> {
     pub(super) fn all(&self) -> Result<Built, BuildError> {
         self.check_allowed()?;
+        self.world.progress.on(Event::Planned { stages: &self.shapes() });
         let result = self.needed_stages();
         self.save()?;
         result?;
         let done = self.stage(self.graph.target)?;
         self.finish(&done)
+    }
+
+    /// The needed stages, as they can be known before base images are.
+    fn shapes(&self) -> Vec<StageShape> {
+        let shape = |index: &usize| {
+            let name = self.file.stages[*index].name.clone();
+            let replaced = self.graph.nodes[*index].replaced;
+            StageShape {
+                index: *index,
+                name: name.unwrap_or_else(|| format!("stage-{index}")),
+                steps: if replaced { 1 } else { self.numbering(*index).total },
+            }
+        };
+        self.graph.needed.iter().map(shape).collect()
     }
 
     /// Keeps what was learnt, of a failed build too.
@@ -140,7 +155,7 @@ impl Solver<'_> {
                 let explicit = node.platform.is_some() || self.options.platform.is_some();
                 let lines = self.file.stages[index].lines;
                 let step = numbering.name(&format!("FROM {name}"));
-                let done = self.image(name, &platform, explicit, lines, &step)?;
+                let done = self.image(name, &platform, explicit, lines, (Some(index), &step))?;
                 Ok(Done::clone(&done))
             }
         }
@@ -201,7 +216,7 @@ impl Solver<'_> {
             Some(From::Image(name)) => {
                 let explicit = self.options.platform.is_some();
                 let shown = format!("FROM {name}");
-                self.image(&name, &self.target, explicit, instruction.lines, &shown)
+                self.image(&name, &self.target, explicit, instruction.lines, (None, &shown))
             }
             // ONBUILD triggers are not in the graph: a later stage can only be named by them.
             _ => {

@@ -105,8 +105,7 @@ impl Solver<'_> {
         let layer = made?;
         if found {
             self.cached.fetch_add(1, Ordering::Relaxed);
-            let (step, name) = (self.next_step(), step.name);
-            self.world.progress.on(Event::Cached { step, name });
+            self.found(Some(step.place.index), step.name);
         }
         let record = cache::Record {
             stage: step.place.stage.clone(),
@@ -138,7 +137,7 @@ impl Solver<'_> {
     ) -> Result<Layer, BuildError> {
         let _slot = self.slots.take();
         self.check_cancel()?;
-        let id = self.started(step.name);
+        let id = self.started_in(Some(step.place.index), step.name);
         let layer = self
             .execute(done, step, selected, (id, time))
             .map_err(|failure| self.failure(step, id, failure))?;
