@@ -15,6 +15,7 @@ mod blob;
 mod copy;
 mod credential;
 mod error;
+pub mod exchange;
 mod fetch;
 mod hosts;
 mod http;

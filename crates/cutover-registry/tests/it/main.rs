@@ -5,6 +5,7 @@
 mod auth;
 mod copy;
 mod docker_registry;
+mod exchange;
 mod faults;
 mod fetch;
 mod fixture;
