@@ -32,6 +32,8 @@ pub struct BuildOptions {
     pub build_args: BTreeMap<String, String>,
     /// Labels that win over the Dockerfile's.
     pub labels: BTreeMap<String, String>,
+    /// Of the image's manifest.
+    pub annotations: BTreeMap<String, String>,
     /// Ignore the cache for every step (results are still recorded).
     pub no_cache: bool,
     /// Ignore it for the steps of these stages, by name or index.
@@ -79,6 +81,7 @@ impl BuildOptions {
             target: None,
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
             pull: false,

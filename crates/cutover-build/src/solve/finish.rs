@@ -19,6 +19,7 @@ impl Solver<'_> {
         let described = Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(&config), size);
         let layers = done.layers.iter().map(|layer| layer.descriptor.clone()).collect();
         let manifest = cutover_store::manifest_bytes(described, layers);
+        let manifest = crate::output::annotated(manifest, &self.options.annotations);
         let images = self.world.store.images();
         let put = |tag| images.put(&manifest, &config, tag).map_err(boxed("store the image"));
         let (first, rest) = match self.options.tags.split_first() {

@@ -4,6 +4,7 @@ mod cache;
 mod call;
 pub(crate) mod contexts;
 mod interrupt;
+mod outputs;
 pub(crate) mod platforms;
 mod steps;
 
@@ -62,6 +63,8 @@ pub(super) struct Build {
     shm_size: Option<String>,
     #[command(flatten)]
     steps: steps::Steps,
+    #[command(flatten)]
+    outputs: outputs::Outputs,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -117,6 +120,8 @@ impl Build {
         options.no_cache = self.no_cache;
         let platforms = platforms::parse(&self.platform)?;
         options.platform = platforms.first().cloned();
+        let outputs = self.outputs.plan(&options.tags, platforms.len(), self.quiet)?;
+        outputs.apply(&mut options);
         options.network = match self.network {
             NetworkChoice::Default => Network::Default,
             NetworkChoice::None => Network::None,
@@ -143,8 +148,9 @@ impl Build {
         let quiet = self.quiet || self.progress == Style::Quiet;
         let built = match platforms.len() {
             0 | 1 => execute(ctx, &store, &options, quiet)?,
-            _ => platforms::build(ctx, &store, &options, &platforms, quiet)?,
+            _ => platforms::build(ctx, &store, &options, (&platforms, &outputs.annotations), quiet)?,
         };
+        outputs.deliver(ctx, &store, &options, &built, self.quiet)?;
         if let Some(path) = self.iidfile {
             fs::write(path, built.image.as_str())?;
         }

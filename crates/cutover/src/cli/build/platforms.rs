@@ -3,14 +3,13 @@
 //! A name points at the image for this machine, as after a pull; the index is kept under the name
 //! with its digest, and `push` sends it with all that it names.
 
-use std::collections::BTreeMap;
-
 use cutover_build::{BuildOptions, Built};
 use cutover_core::oci::{Descriptor, Index, Platform, media_type};
 use cutover_core::{Digest, Reference};
 use cutover_store::{MAX_DOCUMENT, Store};
 
 use super::super::Ctx;
+use super::outputs::Annotations;
 use crate::failure::{Context, Kind, Outcome};
 
 /// `--platform a,b`, also repeated; each once.
@@ -30,7 +29,7 @@ pub(super) fn build(
     ctx: &Ctx,
     store: &Store,
     options: &BuildOptions,
-    platforms: &[Platform],
+    (platforms, annotations): (&[Platform], &Annotations),
     quiet: bool,
 ) -> Outcome<Built> {
     let mut one = BuildOptions { tags: Vec::new(), ..options.clone() };
@@ -41,10 +40,12 @@ pub(super) fn build(
             ctx.ui.say(format!("building for {shown}"));
         }
         one.platform = Some(platform.clone());
+        one.annotations = annotations.of_manifest(platform);
         let built = super::execute(ctx, store, &one, quiet)?;
         let size = store.blobs().size(&built.image).or_fail(Kind::Internal, "read the image")?;
         let descriptor = Descriptor {
             platform: Some(platform.clone()),
+            annotations: annotations.of_descriptor(platform),
             ..Descriptor::new(media_type::OCI_MANIFEST, built.image.clone(), size)
         };
         manifests.push(descriptor);
@@ -55,7 +56,7 @@ pub(super) fn build(
         schema_version: 2,
         media_type: Some(media_type::OCI_INDEX.to_owned()),
         manifests,
-        annotations: BTreeMap::new(),
+        annotations: annotations.of_index(),
     };
     let chosen = index.choose(&host).or(index.manifests.first()).map(|entry| entry.digest.clone());
     let bytes = serde_json::to_vec(&index).or_fail(Kind::Internal, "write the index")?;

@@ -1,0 +1,286 @@
+//! Carrying out one output of what was built.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use cutover_build::output::{self, Form, Layout, Named, OutputError, Packed};
+use cutover_build::{BuildOptions, Built};
+use cutover_core::oci::{Descriptor, Index, Platform, media_type};
+use cutover_core::{Digest, Reference};
+use cutover_store::{Image, MAX_DOCUMENT, Store};
+use tempfile::NamedTempFile;
+
+use super::Annotations;
+use super::parse::{Dest, Kind as What, Output};
+use crate::failure::{Context as _, Failure, Kind, Outcome};
+use crate::transfer;
+use crate::ui::Ui;
+
+/// What was built, read from the store.
+pub(super) struct Result {
+    /// Of the image, or of the index.
+    pub(super) descriptor: Descriptor,
+    /// The index of several platforms.
+    index: Option<Index>,
+    /// With the annotations that its entry in an index has.
+    images: Vec<(Image, Descriptor)>,
+}
+
+fn doing(what: &str) -> impl FnOnce(OutputError) -> Failure {
+    let what = what.to_owned();
+    move |error| {
+        Failure::new(Kind::Internal, anyhow::Error::new(error).context(format!("failed to {what}")))
+    }
+}
+
+impl Result {
+    pub(super) fn read(
+        store: &Store,
+        built: &Built,
+        options: &BuildOptions,
+        annotations: &Annotations,
+    ) -> Outcome<Self> {
+        let bytes = store.blobs().read_bounded(&built.image, MAX_DOCUMENT)?;
+        let index = serde_json::from_slice::<Index>(&bytes).ok();
+        let index = index.filter(|index| !index.manifests.is_empty());
+        let mut images = Vec::new();
+        match &index {
+            Some(index) => {
+                for entry in &index.manifests {
+                    images.push((Image::load(store, &entry.digest)?, entry.clone()));
+                }
+            }
+            None => {
+                let image = Image::load(store, &built.image)?;
+                let platform = options.platform.as_ref().unwrap_or(&options.host_platform);
+                let entry = Descriptor {
+                    annotations: annotations.of_descriptor(platform),
+                    platform: Some(platform_of(&image)),
+                    ..described(media_type::OCI_MANIFEST, &bytes)
+                };
+                images.push((image, entry));
+            }
+        }
+        let kind = if index.is_some() { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
+        Ok(Self { descriptor: described(kind, &bytes), index, images })
+    }
+
+    /// The config's digest, of an image for one platform.
+    pub(super) fn config(&self) -> Option<&Digest> {
+        match (&self.index, self.images.as_slice()) {
+            (None, [(image, _)]) => Some(&image.config_digest),
+            _ => None,
+        }
+    }
+
+    /// Does what `output` says; what was written or pushed, if it is an image.
+    pub(super) fn deliver(
+        &self,
+        ui: Ui,
+        store: &Store,
+        output: &Output,
+    ) -> Outcome<Option<Descriptor>> {
+        match (output.kind, &output.dest) {
+            (What::Stay, _) | (What::Docker, Dest::Nowhere) => Ok(None),
+            (What::Push, _) => self.push(ui, store, output).map(Some),
+            (What::Oci | What::Docker, Dest::Path(path)) if output.folder => {
+                let layout = Layout::folder(path).map_err(doing("write an OCI layout"))?;
+                let written = self.layout(store, output, layout)?;
+                ui.say(format!("OCI layout written to `{}`", path.display()));
+                Ok(Some(written))
+            }
+            (What::Oci | What::Docker, dest) => {
+                let mut written = None;
+                write_to(dest, &mut |out| {
+                    written = Some(self.layout(store, output, Layout::tar(out))?);
+                    Ok(())
+                })?;
+                say_written(ui, dest);
+                Ok(written)
+            }
+            (What::Tar, dest) => {
+                let (image, _) = &self.images[0];
+                write_to(dest, &mut |out| {
+                    output::write_tar(store, image, out).map_err(doing("write the files as a tar"))
+                })?;
+                say_written(ui, dest);
+                Ok(None)
+            }
+            (What::Local, Dest::Path(path)) => {
+                self.files(ui, store, path, output.split).map(|()| None)
+            }
+            (What::Local, _) => Ok(None),
+        }
+    }
+
+    fn files(&self, ui: Ui, store: &Store, path: &Path, split: Option<bool>) -> Outcome {
+        let split = split.unwrap_or(self.index.is_some());
+        for (image, _) in &self.images {
+            let path = match split {
+                true => path.join(folder_of(&platform_of(image))),
+                false => path.to_owned(),
+            };
+            let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            let out = output::write_files(store, image, &path, owner)
+                .map_err(doing(&format!("write the files to `{}`", path.display())))?;
+            ui.say(format!("{} files written to `{}`", out.files, path.display()));
+            if out.left_out > 0 {
+                ui.warn(format!("{} devices and FIFOs were left out", out.left_out));
+            }
+        }
+        Ok(())
+    }
+
+    fn layout(
+        &self,
+        store: &Store,
+        output: &Output,
+        mut layout: Layout<'_>,
+    ) -> Outcome<Descriptor> {
+        let failed = || doing("write the image");
+        let names: Vec<_> = output.names.iter().map(named).collect();
+        let mut entries = Vec::new();
+        for (image, entry) in &self.images {
+            let packed = output::pack(store, image, output.form).map_err(failed())?;
+            layout.image(store, &packed).map_err(failed())?;
+            if output.kind == What::Docker {
+                layout.docker(&packed, &names);
+            }
+            entries.push(of_entry(&packed, entry));
+        }
+        let top = match &self.index {
+            None => entries.remove(0),
+            Some(index) => {
+                let bytes = index_of(index, entries);
+                layout.document(&bytes).map_err(failed())?;
+                described(media_type::OCI_INDEX, &bytes)
+            }
+        };
+        layout.entry(&top, &names);
+        layout.finish().map_err(failed())?;
+        Ok(top)
+    }
+
+    fn push(&self, ui: Ui, store: &Store, output: &Output) -> Outcome<Descriptor> {
+        let digest = self.to_push(store, output.form)?;
+        let mut options = transfer::options(cutover_store::host_platform())?;
+        options.form = output.form.layers;
+        options.tls.unchecked |= output.insecure;
+        let mut last = None;
+        for name in &output.names {
+            let to = if output.by_digest { name.at(digest.clone()) } else { name.clone() };
+            ui.say(format!("pushing `{name}`"));
+            let pushed = transfer::push(ui, store, &[(digest.clone(), to)], &options)?;
+            for pushed in pushed {
+                let descriptor = pushed.descriptor;
+                ui.say(format!(
+                    "pushed `{name}`: digest: {} size: {}",
+                    descriptor.digest, descriptor.size
+                ));
+                if self.index.is_none() {
+                    // what a registry calls it is a name of the image here, too, as after a pull
+                    let local = &self.images[0].0.digest;
+                    store.images().tag(&name.at(descriptor.digest.clone()), local)?;
+                }
+                last = Some(descriptor);
+            }
+        }
+        last.ok_or_else(|| Failure::msg(Kind::Usage, "there is no name to push to"))
+    }
+
+    /// The document to push: what was built, unless the form asks for another one.
+    fn to_push(&self, store: &Store, form: Form) -> Outcome<Digest> {
+        if !form.docker && !form.force {
+            return Ok(self.descriptor.digest.clone());
+        }
+        let mut entries = Vec::new();
+        for (image, entry) in &self.images {
+            let digest =
+                output::for_push(store, image, form).map_err(doing("convert the image"))?;
+            let image = Image::load(store, &digest)?;
+            let kind = image.manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST);
+            entries.push(Descriptor {
+                platform: entry.platform.clone(),
+                annotations: entry.annotations.clone(),
+                ..described(kind, &image.manifest_bytes)
+            });
+        }
+        match &self.index {
+            None => Ok(entries.remove(0).digest),
+            Some(index) => Ok(store.blobs().put(&index_of(index, entries))?),
+        }
+    }
+}
+
+/// The index with these entries.
+fn index_of(index: &Index, manifests: Vec<Descriptor>) -> Vec<u8> {
+    let index = Index { manifests, ..index.clone() };
+    serde_json::to_vec(&index).expect("only string keys")
+}
+
+/// The entry of a packed image, with the platform and annotations of the one that it replaces.
+fn of_entry(packed: &Packed, entry: &Descriptor) -> Descriptor {
+    Descriptor {
+        platform: entry.platform.clone(),
+        annotations: entry.annotations.clone(),
+        ..packed.descriptor.clone()
+    }
+}
+
+fn described(kind: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor::new(kind, Digest::sha256(bytes), bytes.len() as u64)
+}
+
+fn platform_of(image: &Image) -> Platform {
+    Platform {
+        variant: image.config.variant.clone(),
+        ..Platform::new(&image.config.os, &image.config.architecture)
+    }
+}
+
+/// BuildKit's name of a platform's directory.
+fn folder_of(platform: &Platform) -> String {
+    let variant = platform.variant.as_deref().map(|it| format!("_{it}")).unwrap_or_default();
+    format!("{}_{}{variant}", platform.os, platform.architecture).replace(['/', '.'], "_")
+}
+
+fn named(name: &Reference) -> Named {
+    Named {
+        canonical: name.canonical(),
+        familiar: name.to_string(),
+        tag: name.tag().map(str::to_owned),
+    }
+}
+
+fn say_written(ui: Ui, dest: &Dest) {
+    if let Dest::Path(path) = dest {
+        ui.say(format!("written to `{}`", path.display()));
+    }
+}
+
+/// Runs `write` on stdout, or on a file that appears whole or not at all.
+fn write_to(dest: &Dest, write: &mut dyn FnMut(&mut dyn Write) -> Outcome) -> Outcome {
+    let Dest::Path(path) = dest else {
+        let mut out = BufWriter::with_capacity(128 << 10, io::stdout().lock());
+        write(&mut out)?;
+        return Ok(out.flush()?);
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix(".cutover-").tempfile_in(folder);
+    let file = file.or_fail(Kind::Config, format!("create a file in `{}`", folder.display()))?;
+    let mut out = BufWriter::with_capacity(128 << 10, file);
+    write(&mut out)?;
+    let file = out.into_inner().map_err(|error| error.into_error())?;
+    publish(file, path)
+}
+
+/// Gives a finished file its name.
+pub(super) fn publish(file: NamedTempFile, path: &Path) -> Outcome {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.persist(path)
+        .map(drop)
+        .map_err(|error| error.error)
+        .or_fail(Kind::Config, format!("write `{}`", path.display()))
+}
