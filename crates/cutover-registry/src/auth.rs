@@ -3,6 +3,7 @@
 //! Pure parsing and composing; the requests themselves are in `http`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -115,14 +116,25 @@ struct TokenAnswer {
     token: Option<String>,
     #[serde(default)]
     access_token: Option<String>,
+    /// Seconds.
+    #[serde(default)]
+    expires_in: Option<u64>,
 }
 
-/// The token in a token server's answer.
-pub(crate) fn parse_token(body: &[u8]) -> Option<String> {
+/// Of a token whose server says nothing about it, and of any at least (distribution's token.md).
+const LIFETIME: Duration = Duration::from_secs(60);
+/// More is not believed.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// The token in a token server's answer, and how long it is good.
+pub(crate) fn parse_token(body: &[u8]) -> Option<(String, Duration)> {
     let answer: TokenAnswer = serde_json::from_slice(body).ok()?;
     let token = answer.token.or(answer.access_token)?;
     // it becomes a header: anything but visible ASCII would be an attack or a mistake
-    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then_some(token)
+    let lifetime = answer.expires_in.map_or(LIFETIME, Duration::from_secs);
+    let lifetime = lifetime.clamp(LIFETIME, MAX_LIFETIME);
+    let is_header = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    is_header.then_some((token, lifetime))
 }
 
 /// The `Authorization` header for a user and password.
@@ -227,8 +239,10 @@ mod tests {
 
     #[test]
     fn tokens() {
-        assert_eq!(parse_token(br#"{"token":"abc","expires_in":300}"#).as_deref(), Some("abc"));
-        assert_eq!(parse_token(br#"{"access_token":"abc"}"#).as_deref(), Some("abc"));
+        let good = |seconds| Some(("abc".to_owned(), Duration::from_secs(seconds)));
+        assert_eq!(parse_token(br#"{"token":"abc","expires_in":300}"#), good(300));
+        assert_eq!(parse_token(br#"{"access_token":"abc"}"#), good(60));
+        assert_eq!(parse_token(br#"{"token":"abc","expires_in":99999999999}"#), good(24 * 3600));
         for bad in [&b"{}"[..], b"", b"[]", br#"{"token":"a\nb"}"#, br#"{"token":""}"#] {
             assert_eq!(parse_token(bad), None);
         }

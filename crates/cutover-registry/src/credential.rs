@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// One way of proving it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Credential {
     Basic(Basic),
     /// OAuth2's refresh token, which `docker login` keeps for some registries.
@@ -13,7 +13,7 @@ pub enum Credential {
 }
 
 /// A user name and password (or access token) for one registry.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Basic {
     pub username: String,
     pub password: String,

@@ -6,6 +6,7 @@
 mod address;
 mod ask;
 mod body;
+mod cache;
 mod client;
 mod connect;
 mod download;
@@ -18,6 +19,7 @@ mod unchecked;
 pub(crate) use address::Address;
 pub(crate) use ask::{Ask, Payload, Target};
 pub(crate) use body::{Sent, Source};
+pub use cache::TokenCache;
 pub(crate) use client::Client;
 pub(crate) use download::Download;
 pub(crate) use response::Response;

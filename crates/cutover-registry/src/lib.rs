@@ -34,6 +34,7 @@ pub use credential::{Basic, Credential};
 pub use error::{Cause, CopyError, ListError, LoginError, PullError, PushError};
 pub use fetch::{Fetch, Fetched, fetch};
 pub use hosts::{Hosts, HostsError};
+pub use http::TokenCache;
 pub use keychain::{HelperError, Keychain, KeychainError, Saved};
 pub use options::{Identity, Limits, Options, Proxies, Tls};
 pub use progress::{Event, Progress, Silent};

@@ -9,6 +9,7 @@ use cutover_store::LayerForm;
 
 use crate::credential::Credential;
 use crate::hosts::Hosts;
+use crate::http::TokenCache;
 
 /// How to push and pull. Nothing here is read from the environment: the caller hands on what it wants.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub chunk: Option<u64>,
     pub proxies: Proxies,
     pub limits: Limits,
+    /// Shared by all calls that are to go on with the tokens of earlier ones.
+    pub tokens: TokenCache,
 }
 
 /// Whom to trust, and who we are to those who want to know by TLS.
@@ -91,6 +94,7 @@ impl Options {
             chunk: None,
             proxies: Proxies::default(),
             limits: Limits::default(),
+            tokens: TokenCache::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::credential::Credential;
 use crate::error::{Cause, ListError, LoginError};
-use crate::http::{Ask, Target};
+use crate::http::{Ask, Target, TokenCache};
 use crate::options::Options;
 use crate::progress::Silent;
 use crate::session;
@@ -72,7 +72,9 @@ pub fn log_in(
     credential: &Credential,
     options: &Options,
 ) -> Result<(), LoginError> {
-    let options = Options { auth: Some(credential.clone()), ..options.clone() };
+    // they are to be tried, whatever was good before
+    let (auth, tokens) = (Some(credential.clone()), TokenCache::default());
+    let options = Options { auth, tokens, ..options.clone() };
     session::run(&Silent, async |events| {
         let client = session::reach_host(registry, "", "", &options, &events).await?;
         session::ask(&client, &events, &Ask::get("/v2/", "`/v2/`")).await?.finish().await

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
-use cutover_registry::{Event, Hosts, Keychain, Options, Progress, Proxies, Pushed, Silent};
+use cutover_registry::{
+    Event, Hosts, Keychain, Options, Progress, Proxies, Pushed, Silent, TokenCache,
+};
 use cutover_store::Store;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -18,13 +20,17 @@ const CONFIG: &str = "/etc/cutover/config.toml";
 /// Where docker and podman keep certificates of registries.
 const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
+/// A build that pulls several images asks for one token.
+static TOKENS: LazyLock<TokenCache> = LazyLock::new(TokenCache::default);
+
 /// How this machine and this user speak to registries.
 pub(crate) fn options(platform: Platform) -> Outcome<Options> {
     let certificates = CERTIFICATES.iter().map(PathBuf::from).collect();
     let mut hosts = Hosts::new(keychain(), certificates);
     let config = env("CUTOVER_CONFIG").map_or_else(|| PathBuf::from(CONFIG), PathBuf::from);
     hosts.read_config(&config).kind(Kind::Config)?;
-    Ok(Options { proxies: proxies(), hosts: Arc::new(hosts), ..Options::new(platform) })
+    let tokens = TOKENS.clone();
+    Ok(Options { proxies: proxies(), hosts: Arc::new(hosts), tokens, ..Options::new(platform) })
 }
 
 /// Where credentials are: `REGISTRY_AUTH_FILE` alone, or docker's file and then podman's.

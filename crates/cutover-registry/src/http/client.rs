@@ -11,10 +11,10 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::body::{Body, Sent};
+use super::cache::{Tokens, Whom};
 use super::connect::{Sender, connect, tls_config};
 use super::pool::{Key, Pool};
 use super::response::error_message;
-use super::tokens::Tokens;
 use super::{Address, Ask, Response, proxy};
 use crate::credential::Credential;
 use crate::error::Cause;
@@ -36,7 +36,9 @@ pub(crate) struct Client {
     pub(super) options: Options,
     pool: Arc<Pool>,
     tls: OnceLock<Arc<ClientConfig>>,
-    pub(super) tokens: Mutex<Tokens>,
+    /// The same header for everything: credentials are not kept from call to call.
+    pub(super) fixed: Mutex<Option<String>>,
+    pub(super) tokens: Arc<Mutex<Tokens>>,
     pub(super) credential: OnceLock<Option<Credential>>,
     /// Held while credentials are renewed, so that parallel requests ask for one token.
     pub(super) renewal: tokio::sync::Mutex<()>,
@@ -56,6 +58,12 @@ impl Client {
             "" => String::new(),
             repository => format!("repository:{repository}:{rights}"),
         };
+        let scheme = if base.tls { "https" } else { "http" };
+        let tokens = options.tokens.tokens(Whom {
+            origin: format!("{scheme}://{}", base.authority()),
+            auth: options.auth.clone(),
+            name: host.to_owned(),
+        });
         Self {
             base,
             host: host.to_owned(),
@@ -64,7 +72,8 @@ impl Client {
             options,
             pool: Arc::new(Pool::default()),
             tls: OnceLock::new(),
-            tokens: Mutex::default(),
+            fixed: Mutex::default(),
+            tokens,
             credential: OnceLock::new(),
             renewal: tokio::sync::Mutex::new(()),
         }
@@ -78,9 +87,7 @@ impl Client {
     /// error with what the registry says about it.
     pub(crate) async fn ask(&self, ask: &Ask) -> Result<Response, Cause> {
         let scope = self.scope_of(ask);
-        if ask.scope.is_some() {
-            self.prepare(&scope).await?;
-        }
+        self.prepare(&scope).await?;
         let mut renewed = false;
         loop {
             let authorization = self.authorization(&scope);

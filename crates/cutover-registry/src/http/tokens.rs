@@ -1,6 +1,5 @@
 //! Proving who we are to one registry: what it asked for, and the tokens it gave.
 
-use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use hyper::{Method, StatusCode};
@@ -12,23 +11,6 @@ use crate::auth::{self, Challenge};
 use crate::credential::Credential;
 use crate::error::Cause;
 
-/// What the registry wants to see.
-#[derive(Debug, Default)]
-pub(super) struct Tokens {
-    /// The same header for everything.
-    fixed: Option<String>,
-    /// Where tokens are had, once known.
-    server: Option<(String, Option<String>)>,
-    /// `Authorization` headers by scope.
-    by_scope: HashMap<String, String>,
-}
-
-impl Tokens {
-    fn get(&self, scope: &str) -> Option<String> {
-        self.fixed.clone().or_else(|| self.by_scope.get(scope).cloned())
-    }
-}
-
 impl Client {
     /// The scopes that a token for `ask` must have.
     pub(super) fn scope_of(&self, ask: &Ask) -> String {
@@ -39,19 +21,29 @@ impl Client {
     }
 
     pub(super) fn authorization(&self, scope: &str) -> Option<String> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(scope)
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if fixed.is_some() {
+            return fixed;
+        }
+        let now = tokio::time::Instant::now();
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(scope, now)
     }
 
-    /// For a scope of its own a token is fetched beforehand where tokens are known to be wanted:
-    /// a registry does not say 401 to a mount that it may not do, it just does not mount.
+    /// Gets a token beforehand where tokens are known to be wanted and there is none, or none for
+    /// long: a request that cannot be repeated would fail, and a registry does not say 401 to a
+    /// mount that it may not do, it just does not mount.
     pub(super) async fn prepare(&self, scope: &str) -> Result<(), Cause> {
-        let server = {
-            let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-            if tokens.get(scope).is_some() { None } else { tokens.server.clone() }
-        };
-        match server {
-            None => Ok(()),
-            Some((realm, service)) => self.fetch(&realm, service.as_deref(), scope).await,
+        let server = || self.tokens.lock().unwrap_or_else(PoisonError::into_inner).server.clone();
+        if self.authorization(scope).is_some() || server().is_none() {
+            return Ok(());
+        }
+        let _renewing = self.renewal.lock().await;
+        match server() {
+            // another request may have done it meanwhile
+            Some((realm, service)) if self.authorization(scope).is_none() => {
+                self.fetch(&realm, service.as_deref(), scope).await
+            }
+            _ => Ok(()),
         }
     }
 
@@ -91,7 +83,7 @@ impl Client {
     }
 
     fn set_fixed(&self, header: String) {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).fixed = Some(header);
+        *self.fixed.lock().unwrap_or_else(PoisonError::into_inner) = Some(header);
     }
 
     /// Gets a token with `scope` from the server that the registry names, and keeps it.
@@ -105,10 +97,11 @@ impl Client {
         let host = response.host.clone();
         let body = response.small_body().await?;
         let message = "the token server's answer has no token".to_owned();
-        let token = auth::parse_token(&body).ok_or(Cause::Protocol { host, message })?;
+        let (token, lifetime) =
+            auth::parse_token(&body).ok_or(Cause::Protocol { host, message })?;
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.server = Some((realm.to_owned(), service.map(str::to_owned)));
-        tokens.by_scope.insert(scope.to_owned(), format!("Bearer {token}"));
+        tokens.put(scope, format!("Bearer {token}"), lifetime, tokio::time::Instant::now());
         Ok(())
     }
 

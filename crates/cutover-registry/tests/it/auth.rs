@@ -86,6 +86,22 @@ fn a_token_that_ran_out_is_renewed_once_for_all() {
 }
 
 #[test]
+fn a_token_serves_later_calls() {
+    let tokens = token_server();
+    let server = registry(Content::image(1), &tokens, |_, token| token.starts_with("token"));
+    let bench = Bench::new();
+    let name = format!("{}/team/app:1.0", server.host());
+    bench.pull(&name).unwrap();
+    bench.pull(&name).unwrap();
+    assert_eq!(tokens.requests("/token").len(), 1);
+    let requests = server.requests("/v2/team");
+    let without = requests.iter().filter(|it| it.header("authorization").is_none());
+    assert_eq!(without.count(), 1, "nothing is tried without a token once it is known");
+    Bench::new().pull(&name).unwrap();
+    assert_eq!(tokens.requests("/token").len(), 2, "other options have tokens of their own");
+}
+
+#[test]
 fn refusals_say_whose_they_are() {
     let tokens = token_server();
     let server = registry(Content::image(1), &tokens, |_, token| token.starts_with("private"));

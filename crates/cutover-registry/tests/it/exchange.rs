@@ -100,7 +100,7 @@ fn built(size: usize) -> (Bench, Named) {
     let store = &bench.store;
     let draft = store.snapshots().draft(&[]).unwrap();
     let bytes: Vec<u8> = (0..=255).flat_map(crate::fixture::content).take(size).collect();
-    std::fs::write(draft.upper.join("large"), bytes).unwrap();
+    fs_err::write(draft.upper.join("large"), bytes).unwrap();
     let layer = draft.commit("1970-01-01T00:00:00Z").unwrap();
     let config = serde_json::json!({"architecture": "amd64", "os": "linux", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]}});
@@ -217,7 +217,7 @@ fn hostile_senders_are_refused() {
     check(&[vec![b'M', 0xff, 0xff, 0xff, 0xff]], "a frame of 4294967295 bytes");
     check(&[frame(b'x', b"")], "unknown kind");
     check(&[frame(b'M', b"{")], "cannot be understood");
-    check(&[offered.clone()], "not an offer");
+    check(std::slice::from_ref(&offered), "not an offer");
     check(&[name, offered], "was not sent");
     check(&[], "broke off");
     assert!(answer(b"SSH-2.0-x\r\n").0.contains("it said `SSH-2.0-x`"));
@@ -229,12 +229,12 @@ fn a_blob_with_other_bytes_is_not_kept() {
     for (lie, expected) in [(0, "other bytes"), (1, "more than its")] {
         let (from, image) = stocked(&content, "app:1");
         let layer = from.store.blobs().path(&content.layers[0]);
-        let mut bytes = std::fs::read(&layer).unwrap();
+        let mut bytes = fs_err::read(&layer).unwrap();
         bytes[600] ^= 1;
         bytes.extend(vec![7; lie]);
         std::fs::set_permissions(&layer, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .unwrap();
-        std::fs::write(&layer, bytes).unwrap();
+        fs_err::write(&layer, bytes).unwrap();
         let to = Bench::new();
         let (_, sent, received) = exchange(&from, std::slice::from_ref(&image), &to, usize::MAX);
         let received = received.unwrap_err();
@@ -249,7 +249,8 @@ fn a_blob_with_other_bytes_is_not_kept() {
 fn someone_else_on_the_other_end() {
     let (from, image) = stocked(&Content::image(1), "app:1");
     let check = |said: &[u8], expected: &str| {
-        let error = send(&from.store, &[image.clone()], said, io::sink(), &Silent).unwrap_err();
+        let error =
+            send(&from.store, std::slice::from_ref(&image), said, io::sink(), &Silent).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     };
     check(b"sh: cutover: not found\n", "it said `sh: cutover: not found`");
@@ -259,6 +260,7 @@ fn someone_else_on_the_other_end() {
         thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
         reader
     };
-    let error = send(&from.store, &[image.clone()], endless.take(1 << 20), io::sink(), &Silent);
+    let error =
+        send(&from.store, std::slice::from_ref(&image), endless.take(1 << 20), io::sink(), &Silent);
     assert!(error.unwrap_err().to_string().contains("it said `xxx"));
 }
