@@ -11,7 +11,7 @@ use hyper::StatusCode;
 
 use crate::arrival::Arriving;
 use crate::error::Cause;
-use crate::http::{Ask, Client, Response};
+use crate::http::{Ask, Client, Response, range};
 use crate::progress::Event;
 use crate::retry::Retries;
 use crate::session::Events;
@@ -199,7 +199,5 @@ fn continues(response: &Response, from: u64) -> bool {
         return true;
     }
     let range = response.header("content-range").unwrap_or_default();
-    let start = range.strip_prefix("bytes ").and_then(|range| range.split('-').next());
-    response.head.status == StatusCode::PARTIAL_CONTENT
-        && start.and_then(|start| start.trim().parse::<u64>().ok()) == Some(from)
+    response.head.status == StatusCode::PARTIAL_CONTENT && range::first(range) == Some(from)
 }

@@ -124,6 +124,13 @@ enum Encoding {
     Zstd,
 }
 
+/// Reads frames to their end, for the fuzz target.
+pub(crate) fn read_all(bytes: &[u8]) {
+    let mut incoming = frame::Incoming::new(bytes);
+    drop(incoming.greeting());
+    while incoming.next().is_ok() {}
+}
+
 /// The error with all that led to it, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -12,6 +12,7 @@ mod connect;
 mod download;
 mod pool;
 mod proxy;
+pub(crate) mod range;
 mod response;
 mod tokens;
 mod unchecked;

@@ -17,6 +17,8 @@ mod credential;
 mod error;
 pub mod exchange;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosts;
 mod http;
 mod keychain;

@@ -72,7 +72,7 @@ pub(crate) fn replace(descriptor: &mut Value, old: &Digest, new: &Descriptor) {
 }
 
 /// A manifest with other layers; all else stays, and every byte if they are the same.
-pub(super) fn with_layers(
+pub(crate) fn with_layers(
     digest: &Digest,
     bytes: &[u8],
     old: &[Descriptor],

@@ -249,13 +249,9 @@ fn no_location(response: &Response) -> Cause {
     Cause::Protocol { host: response.host.clone(), message }
 }
 
-/// How many bytes an upload has: `Range: 0-N` names the last one. `0-0` is written for none at
-/// all as well as for one: then nothing is the safe reading.
+/// How many bytes an upload has.
 fn range_end(response: &Response) -> Option<u64> {
-    let range = response.header("range")?;
-    let range = range.strip_prefix("bytes=").unwrap_or(range);
-    let last: u64 = range.split_once('-')?.1.trim().parse().ok()?;
-    Some(if last == 0 { 0 } else { last + 1 })
+    crate::http::range::taken(response.header("range")?)
 }
 
 fn with_digest(location: &Address, digest: &Digest) -> Address {
