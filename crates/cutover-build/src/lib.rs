@@ -44,6 +44,7 @@ mod runtime;
 mod select;
 mod solve;
 mod stage;
+pub mod travel;
 mod tree;
 mod vars;
 
@@ -65,3 +66,4 @@ pub use runner::{
 };
 pub use runtime::{RuntimeRunner, is_running_build};
 pub use solve::build;
+pub use travel::CacheImport;

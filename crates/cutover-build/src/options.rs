@@ -8,6 +8,7 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
+use crate::travel::{CacheImport, Records};
 use crate::{
     Cancel, Contexts, Entitlement, ExtraHost, Fetcher, Limits, Network, Progress, Puller, Runner,
     Secret,
@@ -38,6 +39,10 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// Ignore it for the steps of these stages, by name or index.
     pub no_cache_filter: Vec<String>,
+    /// Caches of other machines, in the order in which they are asked.
+    pub cache_from: Vec<CacheImport>,
+    /// Whether the image's config has the records of its steps.
+    pub inline_cache: bool,
     /// Ask the registry for base images even if the store has them.
     pub pull: bool,
     /// Say of each step whether it was found, and if not why.
@@ -84,6 +89,8 @@ impl BuildOptions {
             annotations: BTreeMap::new(),
             no_cache: false,
             no_cache_filter: Vec::new(),
+            cache_from: Vec::new(),
+            inline_cache: false,
             pull: false,
             explain: false,
             platform: None,
@@ -154,4 +161,6 @@ pub struct Built {
     pub executed: usize,
     /// Notes for the user, e.g. a --build-arg that no ARG consumes.
     pub warnings: Vec<String>,
+    /// The steps, for machines that do not have them.
+    pub records: Records,
 }

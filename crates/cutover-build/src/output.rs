@@ -14,6 +14,8 @@ use cutover_core::Digest;
 
 pub use files::{FilesOut, write_files, write_tar};
 pub use layout::{Layout, Named};
+pub(crate) use layout::{REF_NAME, blob_path, read_index};
+pub(crate) use packed::spool;
 pub use packed::{Packed, PackedLayer, PackedSource, annotated, for_push, pack};
 
 use cutover_store::LayerForm;

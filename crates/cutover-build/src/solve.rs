@@ -20,6 +20,7 @@ mod stages;
 mod steps;
 mod stubs;
 mod time;
+mod travel;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,7 @@ use cutover_core::oci::{Descriptor, Platform};
 use self::flights::Flights;
 use self::last::LastBuild;
 use self::slots::Slots;
+use self::travel::{Travel, Trust};
 use crate::cache::{Cache, Files};
 use crate::context::{self, Context, Material};
 use crate::dockerfile::expand::Variables as _;
@@ -42,8 +44,33 @@ use crate::stage::{Shared, Stage};
 use crate::vars;
 use crate::{BuildError, BuildOptions, Built, Cancel, Event, Place, World};
 
-/// Builds the image that a Dockerfile describes.
+/// Builds the image that a Dockerfile describes. When a layer that an imported cache promises cannot
+/// be had, begins anew without: what was done until then is in the cache.
 pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildError> {
+    let (mut trust, mut warnings) = (Trust::Records, Vec::new());
+    loop {
+        let travel = Travel::new(trust);
+        let result = attempt(options, world, &travel);
+        match (result, travel.lost()) {
+            (Err(_), Some(lost)) if lost.next < trust && !options.cancel.is_raised() => {
+                trust = lost.next;
+                warnings.extend(lost.warning);
+            }
+            (result, _) => {
+                return result.map(|mut built| {
+                    built.warnings.extend(warnings);
+                    built
+                });
+            }
+        }
+    }
+}
+
+fn attempt(
+    options: &BuildOptions,
+    world: &World<'_>,
+    travel: &Travel,
+) -> Result<Built, BuildError> {
     let found = context::find(&options.context, &options.dockerfile)?;
     let source: Arc<str> = String::from_utf8_lossy(&found.bytes).into();
     let at = |lines: Lines| Place {
@@ -87,6 +114,8 @@ pub fn build(options: &BuildOptions, world: &World<'_>) -> Result<Built, BuildEr
         images: Flights::default(),
         downloads: Flights::default(),
         steps: Flights::default(),
+        arrivals: Flights::default(),
+        travel,
         last,
         last_step: AtomicUsize::new(0),
         cached: AtomicUsize::new(0),
@@ -237,6 +266,9 @@ struct Solver<'a> {
     downloads: Flights<String, Download>,
     /// What this build has found or made, by key.
     steps: Flights<Digest, Layer>,
+    /// Layers of imported caches that are here by now, by chain id.
+    arrivals: Flights<Digest, ()>,
+    travel: &'a Travel,
     last: LastBuild,
     last_step: AtomicUsize,
     cached: AtomicUsize,

@@ -107,6 +107,8 @@ pub enum Cause {
     Keychain(Box<KeychainError>),
     #[error("cannot read {what}")]
     Layer { what: String, source: Box<SnapshotError> },
+    #[error("cannot make a part of the artifact")]
+    Part(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{what} names {missing}, which is not in the store")]
     Incomplete { what: String, missing: String },
     #[error("cannot write what came")]

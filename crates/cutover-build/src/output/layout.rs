@@ -24,7 +24,7 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// A name that an entry of the layout gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
-    /// With registry and tag.
+    /// With registry and tag; empty for what is no image.
     pub canonical: String,
     /// As people write it.
     pub familiar: String,
@@ -106,7 +106,9 @@ impl<'a> Layout<'a> {
         }
         for name in names {
             let mut entry = descriptor.clone();
-            entry.annotations.insert(CONTAINERD_NAME.to_owned(), name.canonical.clone());
+            if !name.canonical.is_empty() {
+                entry.annotations.insert(CONTAINERD_NAME.to_owned(), name.canonical.clone());
+            }
             if let Some(tag) = &name.tag {
                 entry.annotations.insert(REF_NAME.to_owned(), tag.clone());
             }

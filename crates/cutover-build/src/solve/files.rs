@@ -129,7 +129,8 @@ impl Solver<'_> {
         selection.field("owners", if copy.chown.is_empty() { "kept" } else { "set" });
         let selection = selection.finish();
         let cached = self.cache.content(&selection).map_err(boxed("read the build cache"))?;
-        if let Some(content) = cached {
+        if let Some(content) = cached.or_else(|| self.imported_content(&selection)) {
+            self.travel.note_content(&selection, &content);
             return Ok(Selection { content, listed: None, parts: Vec::new() });
         }
         let tree = self.tree_of(source)?;
@@ -139,6 +140,7 @@ impl Solver<'_> {
         let (content, listing) = fingerprint::of_files(&from, &listed, keep_owners, &ReadFiles)
             .map_err(SelectError::from)?;
         self.remember_listing(&content, &listing)?;
+        self.travel.note_content(&selection, &content);
         self.cache
             .remember_content(&selection, &content)
             .map_err(boxed("write the build cache"))?;
@@ -147,6 +149,7 @@ impl Solver<'_> {
 
     /// The files of a finished stage, mounted where only we see them.
     pub(super) fn tree_of(&self, source: &Done) -> Result<Tree, BuildError> {
+        self.materialize(source)?;
         let lowers = self.world.store.snapshots().lower_dirs(&source.chain_ids());
         let lowers = lowers.unwrap_or_default();
         if lowers.is_empty() {

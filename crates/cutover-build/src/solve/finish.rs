@@ -12,9 +12,14 @@ use crate::{BuildError, Built, Event};
 
 impl Solver<'_> {
     pub(super) fn finish(&self, done: &Done) -> Result<Built, BuildError> {
+        self.materialize(done)?;
         let step = self.started("exporting to image");
         let config = self.config(done);
         let config = serde_json::to_vec(&config).map_err(boxed("write the image config"))?;
+        let config = match self.options.inline_cache {
+            true => crate::travel::inline(&config, &self.travel.records()),
+            false => config,
+        };
         let size = config.len() as u64;
         let described = Descriptor::new(media_type::OCI_CONFIG, Digest::sha256(&config), size);
         let layers = done.layers.iter().map(|layer| layer.descriptor.clone()).collect();
@@ -38,6 +43,7 @@ impl Solver<'_> {
             cached: self.cached.load(Ordering::Relaxed),
             executed: self.executed.load(Ordering::Relaxed),
             warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            records: self.travel.records(),
         })
     }
 

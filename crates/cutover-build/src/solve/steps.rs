@@ -114,6 +114,7 @@ impl Solver<'_> {
             key: key.to_string(),
             inputs,
         };
+        self.travel.note_step(&key, &layer);
         self.last.add(record, key);
         Ok((layer, time.max(done.time)))
     }
@@ -160,13 +161,16 @@ impl Solver<'_> {
         key: &Digest,
     ) -> Result<Option<Layer>, BuildError> {
         let known = self.cache.step(key).map_err(crate::error::boxed("read the build cache"))?;
-        let Some(known) = known else { return Ok(None) };
+        let Some(known) = known else { return Ok(self.imported(done, key)) };
         let chain_id = match step.is_linked() {
             true => cutover_store::chain_id(done.chain_ids().last(), &known.diff_id),
             false => known.chain_id,
         };
         let there = self.world.store.snapshots().contains(&chain_id);
-        Ok(there.then(|| to_layer(chain_id, known.diff_id, known.size)))
+        match there {
+            true => Ok(Some(to_layer(chain_id, known.diff_id, known.size))),
+            false => Ok(self.imported(done, key)),
+        }
     }
 
     fn execute(
@@ -176,6 +180,7 @@ impl Solver<'_> {
         selected: Option<&files::Selection>,
         (id, time): (usize, i64),
     ) -> Result<Layer, Failure> {
+        self.materialize(done).map_err(files::box_build)?;
         let draft = self.world.store.snapshots().draft(&done.chain_ids())?;
         match (step.op, selected) {
             (Op::Run(run), _) => self.run(&draft, run, step, id)?,
@@ -214,7 +219,7 @@ impl Solver<'_> {
 }
 
 /// A layer that this builder made: not compressed, named by its own digest.
-fn to_layer(chain_id: Digest, diff_id: Digest, size: u64) -> Layer {
+pub(super) fn to_layer(chain_id: Digest, diff_id: Digest, size: u64) -> Layer {
     let descriptor = Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), size);
     Layer { chain_id, diff_id, descriptor }
 }

@@ -7,6 +7,7 @@ mod interrupt;
 mod outputs;
 pub(crate) mod platforms;
 mod steps;
+pub(crate) mod travel;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -65,6 +66,8 @@ pub(super) struct Build {
     steps: steps::Steps,
     #[command(flatten)]
     outputs: outputs::Outputs,
+    #[command(flatten)]
+    travel: travel::Travel,
     /// Write the image's digest to a file
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
@@ -122,6 +125,7 @@ impl Build {
         options.platform = platforms.first().cloned();
         let outputs = self.outputs.plan(&options.tags, platforms.len(), self.quiet)?;
         outputs.apply(&mut options);
+        let travel = self.travel.plan()?;
         options.network = match self.network {
             NetworkChoice::Default => Network::Default,
             NetworkChoice::None => Network::None,
@@ -145,12 +149,14 @@ impl Build {
         if call.method != call::Method::Build {
             return call.answer(ctx, &store, &options);
         }
+        travel.apply(ctx.ui, &store, &mut options);
         let quiet = self.quiet || self.progress == Style::Quiet;
         let built = match platforms.len() {
             0 | 1 => execute(ctx, &store, &options, quiet)?,
             _ => platforms::build(ctx, &store, &options, (&platforms, &outputs.annotations), quiet)?,
         };
         outputs.deliver(ctx, &store, &options, &built, self.quiet)?;
+        travel.deliver(if self.quiet { ctx.ui.quiet() } else { ctx.ui }, &store, &built)?;
         if let Some(path) = self.iidfile {
             fs::write(path, built.image.as_str())?;
         }

@@ -15,7 +15,7 @@ use cutover_core::Reference;
 use cutover_store::Store;
 
 pub(super) use annotations::Annotations;
-pub(crate) use fields::Fields;
+pub(super) use fields::Fields;
 
 use self::parse::{Kind as What, Output};
 use super::super::Ctx;

@@ -3,6 +3,7 @@
 //! A name points at the image for this machine, as after a pull; the index is kept under the name
 //! with its digest, and `push` sends it with all that it names.
 
+use cutover_build::travel::Records;
 use cutover_build::{BuildOptions, Built};
 use cutover_core::oci::{Descriptor, Index, Platform, media_type};
 use cutover_core::{Digest, Reference};
@@ -73,6 +74,7 @@ pub(super) fn build(
         cached: 0,
         executed: 0,
         warnings: Vec::new(),
+        records: Records::default(),
     });
     built.image = index;
     Ok(built)
@@ -84,6 +86,7 @@ fn add(all: &mut Option<Built>, built: Built) {
         Some(all) => {
             all.cached += built.cached;
             all.executed += built.executed;
+            all.records.add(built.records);
         }
     }
 }
