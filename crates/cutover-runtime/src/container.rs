@@ -33,7 +33,7 @@ pub use config::{
 };
 pub(crate) use containers::make_private;
 pub use containers::{Containers, Recovered, Summary};
-pub use error::{Error, Result};
+pub use error::{Error, Missing, Result};
 pub use exec::ExecOptions;
 pub use handle::Container;
 pub use id::{Id, ParseIdError, check_name, name_for};

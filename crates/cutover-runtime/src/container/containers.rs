@@ -11,8 +11,8 @@ use super::paths::{Places, relative_to};
 use super::remove::{REMOVING, release_name, remove_directory};
 use super::spawn::Program;
 use super::{
-    Container, ContainerConfig, Error, Id, MountKind, Result, State, Status, Watch, clock, files,
-    reconcile,
+    Container, ContainerConfig, Error, Id, Missing, MountKind, Result, State, Status, Watch, clock,
+    files, reconcile,
 };
 use crate::restart::{Found, starts_on_recovery};
 use crate::volume::{VOLUME_VERSION, Volume, Volumes};
@@ -174,7 +174,7 @@ impl Containers {
 
     /// A name wins over an id, as in docker.
     fn resolve(&self, text: &str) -> Result<Id> {
-        let missing = || Error::NotFound(text.to_owned());
+        let missing = || Error::NotFound(Missing::among(text, &self.known_names()));
         if super::check_name(text).is_err() {
             return Err(missing());
         }
@@ -191,6 +191,12 @@ impl Containers {
             Err(none) if none.is_empty() => Err(missing()),
             Err(many) => Err(Error::Ambiguous { prefix: text.to_owned(), count: many.len() }),
         }
+    }
+
+    /// For suggestions: what cannot be read is not suggested.
+    fn known_names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.places.names()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     /// The directory appears whole: made under another name, then renamed.
@@ -313,7 +319,7 @@ fn name_volumes(config: &mut ContainerConfig) {
 fn gone(error: Error, name: &str) -> Error {
     match error {
         Error::Io(source) if source.kind() == io::ErrorKind::NotFound => {
-            Error::NotFound(name.to_owned())
+            Error::NotFound(name.into())
         }
         other => other,
     }

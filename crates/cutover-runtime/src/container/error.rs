@@ -1,15 +1,49 @@
 //! [`Error`]: what can go wrong with a container, in the user's words.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use super::{ParseIdError, Status};
 
+/// A name that no container has, and the one that was probably meant.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Missing {
+    pub name: String,
+    pub near: Option<String>,
+}
+
+impl Missing {
+    /// `names` are those that exist. An instance of a service is often called without its app: `web-1-1` for `shop-web-1-1`.
+    pub(super) fn among(name: &str, names: &[String]) -> Self {
+        let whole = |known: &&str| known.strip_suffix(name).is_some_and(|app| app.ends_with('-'));
+        let known = || names.iter().map(String::as_str);
+        let near = known().find(whole).or_else(|| cutover_core::suggest::nearest(name, known()));
+        Self { name: name.to_owned(), near: near.map(str::to_owned) }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: ", self.name)?;
+        match &self.near {
+            Some(near) => write!(f, "did you mean `{near}`?"),
+            None => f.write_str("see `cutover ps -a`"),
+        }
+    }
+}
+
+impl From<&str> for Missing {
+    fn from(name: &str) -> Self {
+        Self { name: name.to_owned(), near: None }
+    }
+}
+
 /// Names the container, the cause and, where there is one, the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no container is named `{0}`: see `cutover ps -a`")]
-    NotFound(String),
+    #[error("no container is named {0}")]
+    NotFound(Missing),
     #[error("`{prefix}` is the beginning of {count} container ids: give more digits")]
     Ambiguous { prefix: String, count: usize },
     #[error(

@@ -273,7 +273,7 @@ impl Container {
     fn gone(&self, error: Error) -> Error {
         match error {
             Error::Io(source) if source.kind() == io::ErrorKind::NotFound => {
-                Error::NotFound(self.config.name.clone())
+                Error::NotFound(self.config.name.as_str().into())
             }
             other => other,
         }

@@ -130,6 +130,12 @@ fn names() {
     }
     assert!(matches!(world.containers.get("wex"), Err(Error::NotFound(_))));
     assert!(matches!(world.containers.get("../x"), Err(Error::NotFound(_))));
+    let told = |text| world.containers.get(text).unwrap_err().to_string();
+    assert_eq!(told("webb"), "no container is named `webb`: did you mean `web`?");
+    assert_eq!(told("zzz"), "no container is named `zzz`: see `cutover ps -a`");
+    let second = named("shop-web-1-1").unwrap();
+    assert_eq!(told("web-1-1"), "no container is named `web-1-1`: did you mean `shop-web-1-1`?");
+    second.remove(false, false).unwrap();
     first.remove(false, false).unwrap();
     assert!(matches!(first.remove(false, false), Err(Error::NotFound(_))));
     named("web").unwrap();
