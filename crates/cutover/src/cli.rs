@@ -34,6 +34,7 @@ pub(crate) mod options;
 mod ps;
 mod pull;
 mod push;
+mod receive;
 mod releases;
 mod reset;
 mod rmi;
@@ -118,6 +119,8 @@ enum Command {
     Gc(gc::Gc),
     Reset(reset::Reset),
     Completion(docs::Completion),
+    #[command(hide = true)]
+    Receive(receive::Receive),
     #[command(hide = true)]
     Proxy(agent::Proxy),
     #[command(hide = true)]
@@ -225,6 +228,7 @@ impl Command {
             Self::Gc(command) => done(command.run(ctx)),
             Self::Reset(command) => done(command.run(ctx)),
             Self::Completion(command) => done(command.run(ctx)),
+            Self::Receive(command) => done(command.run(ctx)),
             Self::Proxy(command) => done(command.run(ctx)),
             Self::Docs(command) => done(command.run(ctx)),
             Self::Loadgen(command) => done(command.run(ctx)),

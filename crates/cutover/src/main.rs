@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod drift;
 mod durable;
+mod exchange;
 mod failure;
 mod identity;
 mod paths;

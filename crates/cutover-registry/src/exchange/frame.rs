@@ -31,6 +31,7 @@ pub(super) enum Frame<'a> {
 pub(super) struct Incoming<R> {
     reader: BufReader<R>,
     payload: Vec<u8>,
+    greeted: bool,
 }
 
 /// What goes.
@@ -41,15 +42,23 @@ pub(super) struct Outgoing<W: Write> {
 
 impl<R: Read> Incoming<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader: BufReader::with_capacity(64 << 10, reader), payload: Vec::new() }
+        Self {
+            reader: BufReader::with_capacity(64 << 10, reader),
+            payload: Vec::new(),
+            greeted: false,
+        }
     }
 
-    /// The other side's first line.
+    /// The other side's first line, if it was not read yet.
     pub(super) fn greeting(&mut self) -> Result<(), ExchangeError> {
+        if self.greeted {
+            return Ok(());
+        }
         let mut line = Vec::new();
         let mut bounded = (&mut self.reader).take(MAX_GREETING);
         bounded.read_until(b'\n', &mut line).map_err(ExchangeError::Broken)?;
         if line == GREETING {
+            self.greeted = true;
             return Ok(());
         }
         let said: String =

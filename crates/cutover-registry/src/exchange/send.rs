@@ -38,12 +38,13 @@ pub fn send(
     match sent {
         // it had a reason to hang up, and has most likely said it
         Err(ExchangeError::Broken(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            let said = loop {
-                match incoming.message() {
-                    Ok(_) => {}
-                    Err(said) => break said,
+            let said = incoming.greeting().err().unwrap_or_else(|| {
+                loop {
+                    if let Err(said) = incoming.message() {
+                        break said;
+                    }
                 }
-            };
+            });
             Err(match said {
                 said @ (ExchangeError::Theirs { .. } | ExchangeError::NotCutover(_)) => said,
                 _ => ExchangeError::Broken(error),

@@ -5,6 +5,7 @@ use cutover_core::{Digest, Reference};
 use cutover_store::{LayerForm, Store};
 
 use super::Ctx;
+use crate::exchange::{self, Destination};
 use crate::failure::{Context, Failure, Kind, Outcome};
 use crate::transfer;
 
@@ -22,6 +23,9 @@ pub(super) struct Push {
     /// How to compress layers that are not: `zstd`, `gzip`, `uncompressed`, with a level as in `zstd:9`
     #[arg(long, value_name = "FORM")]
     compression: Option<LayerForm>,
+    /// Send it to the store of another machine, which needs cutover and no registry: `ssh://[USER@]HOST[:PORT]`
+    #[arg(long, value_name = "MACHINE", conflicts_with = "compression")]
+    to: Option<Destination>,
     /// Print the name and nothing else
     #[arg(short, long)]
     quiet: bool,
@@ -31,6 +35,17 @@ impl Push {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let store = ctx.store()?;
         let images = self.images(&store)?;
+        if let Some(to) = &self.to {
+            let ui = if self.quiet { ctx.ui.quiet() } else { ctx.ui };
+            exchange::push(ui, &store, &images, to)?;
+            return images.iter().try_for_each(|(digest, name)| match self.quiet {
+                true => ctx.ui.data(name.canonical()),
+                false => {
+                    let tag = name.tag().unwrap_or("digest");
+                    ctx.ui.data(format!("{tag}: digest: {digest}"))
+                }
+            });
+        }
         let mut options = transfer::options(cutover_store::host_platform())?;
         options.form = self.compression;
         let ui = if self.quiet { ctx.ui.quiet() } else { ctx.ui };

@@ -15,6 +15,7 @@ mod checks;
 mod contexts;
 mod deploy;
 mod errors;
+mod exchange;
 mod harness;
 mod images;
 mod kill;
