@@ -5,15 +5,16 @@
 //! time, because each clears what comes after it.
 
 mod archive;
+mod filler;
 mod owner;
 mod unpack;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use self::filler::Filler;
 use crate::op::CopyOp;
-use crate::select::{From, Item, Selected};
-use crate::tree::{self, Kind, Meta, Tree, TreeError, copy_bytes};
+use crate::select::{From, Selected};
+use crate::tree::{Kind, Meta, Tree, TreeError, copy_bytes};
 
 pub(crate) use archive::{ArchiveError, decompress, open as open_archive};
 pub(crate) use owner::{Owner, OwnerError};
@@ -53,6 +54,8 @@ pub(crate) struct Fetched<'a> {
 #[derive(Debug)]
 pub(crate) struct Copier<'a> {
     pub(crate) to: &'a Tree,
+    /// Where the files of `to` are written by the overlay that it is, if it is one.
+    pub(crate) upper: Option<&'a Tree>,
     pub(crate) op: &'a CopyOp,
     /// `--chown`; otherwise owners are kept, or root for files from the context.
     pub(crate) owner: Option<Owner>,
@@ -73,29 +76,14 @@ impl Copier<'_> {
                 return Ok(());
             }
         }
-        let place = self.place(source.meta.is_dir(), &selected.name)?;
-        // Names of one file, within one source, become names of one file.
-        let mut links = HashMap::new();
-        for item in &selected.items {
-            let path = join(&place, &item.below);
-            check_name(&path)?;
-            if item.meta.is_dir() {
-                self.directory(from, item, &path)?;
-            } else {
-                self.other(from, item, &path, &mut links)?;
-            }
-        }
-        // Filling a directory set its time.
-        for item in selected.items.iter().rev().filter(|item| item.meta.is_dir()) {
-            self.to.touch(&join(&place, &item.below), (self.time, 0))?;
-        }
-        Ok(())
+        let (place, made) = self.place(source.meta.is_dir(), &selected.name)?;
+        Filler::new(self, from, made.then(|| place.clone())).fill(selected, &place)
     }
 
     /// Writes a file that is in the Dockerfile itself.
     pub(crate) fn inline(&self, name: &str, content: &str) -> Result<(), CopyError> {
         use std::io::Write as _;
-        let path = self.place(false, Path::new(name))?;
+        let (path, _) = self.place(false, Path::new(name))?;
         check_name(&path)?;
         self.make_room(&path)?;
         let mut file = self.to.make_file(&path)?;
@@ -112,7 +100,7 @@ impl Copier<'_> {
         if file.unpack && self.unpack(open()?, file.name)? {
             return Ok(());
         }
-        let path = self.place(false, Path::new(file.name))?;
+        let (path, _) = self.place(false, Path::new(file.name))?;
         check_name(&path)?;
         self.make_room(&path)?;
         let mut target = self.to.make_file(&path)?;
@@ -124,8 +112,9 @@ impl Copier<'_> {
         Ok(self.to.touch(&path, (file.modified, 0))?)
     }
 
-    /// Where a source goes; missing directories on the way are made.
-    fn place(&self, is_dir: bool, name: &Path) -> Result<PathBuf, CopyError> {
+    /// Where a source goes; missing directories on the way are made. Also whether the place itself
+    /// was made, as a directory.
+    fn place(&self, is_dir: bool, name: &Path) -> Result<(PathBuf, bool), CopyError> {
         let destination = self.op.destination.as_str();
         let names_directory = destination.ends_with('/') || destination.ends_with("/.");
         let whole = relative(destination);
@@ -141,111 +130,39 @@ impl Copier<'_> {
             None if is_dir => place.as_path(),
             _ => place.parent().unwrap_or(Path::new("")),
         };
-        self.make_dirs(needed)?;
-        Ok(place)
+        let made = self.make_dirs(needed)? && needed == place;
+        Ok((place, made))
     }
 
-    fn make_dirs(&self, path: &Path) -> Result<(), CopyError> {
+    /// Says whether `path` itself was made.
+    fn make_dirs(&self, path: &Path) -> Result<bool, CopyError> {
         let mode = self.op.chmod.as_ref().map_or(0o755, |chmod| chmod.parent_mode());
         let made = self.to.make_dirs(path, mode, self.owner.map(Owner::ids))?;
-        for path in made.iter().rev() {
-            check_name(path)?;
-            self.to.touch(path, (self.time, 0))?;
+        for each in made.iter().rev() {
+            check_name(each)?;
+            self.to.touch(each, (self.time, 0))?;
         }
-        Ok(())
-    }
-
-    /// A source's own directory keeps what the destination has; those below it bring theirs.
-    fn directory(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
-        let made = match self.to.meta(path)? {
-            None => {
-                self.to.make_dir(path)?;
-                true
-            }
-            Some(meta) if meta.is_dir() => false,
-            Some(_) => return Err(CopyError::DirectoryOverFile { path: path.to_owned() }),
-        };
-        let is_source = item.below.as_os_str().is_empty();
-        let keep = is_source || item.implied;
-        if made || !keep { self.finish(from, item, path) } else { Ok(()) }
+        Ok(made.last().is_some_and(|last| last == path))
     }
 
     /// Removes what a new file replaces.
     fn make_room(&self, path: &Path) -> Result<(), CopyError> {
-        match self.to.meta(path)? {
+        self.make_room_in(self.to, path)
+    }
+
+    fn make_room_in(&self, tree: &Tree, path: &Path) -> Result<(), CopyError> {
+        match tree.meta(path)? {
             None => Ok(()),
             Some(meta) if meta.is_dir() => {
                 Err(CopyError::FileOverDirectory { path: path.to_owned() })
             }
-            Some(_) => Ok(self.to.remove(path)?),
+            Some(_) => Ok(tree.remove(path)?),
         }
-    }
-
-    fn other(
-        &self,
-        from: &From<'_>,
-        item: &Item,
-        path: &Path,
-        links: &mut HashMap<(u64, u64), PathBuf>,
-    ) -> Result<(), CopyError> {
-        if item.is(Kind::File) {
-            if item.meta.links > 1 {
-                let inode = (item.meta.dev, item.meta.ino);
-                if let Some(first) = links.get(&inode) {
-                    self.make_room(path)?;
-                    return Ok(self.to.make_hard_link(first, path)?);
-                }
-                links.insert(inode, path.to_owned());
-            }
-            return self.file(from, item, path);
-        }
-        self.make_room(path)?;
-        match item.meta.kind {
-            Kind::Link => self.to.make_link(&from.tree.link(&item.path)?, path)?,
-            kind => self.to.make_node(path, kind, item.meta.rdev)?,
-        }
-        self.finish(from, item, path)
-    }
-
-    /// A regular file: opened once on each side, for there may be many.
-    fn file(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
-        let mut source = from.tree.file(&item.path)?;
-        let mut target = match self.to.make_file(path) {
-            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => {
-                self.make_room(path)?;
-                self.to.make_file(path)?
-            }
-            made => made?,
-        };
-        copy_bytes(&mut source, &mut target).map_err(TreeError::at("copy", &item.path))?;
-        // The key was made from this file as it was listed: another content must not get it.
-        let now = Meta::of_file(&source).map_err(TreeError::at("look at", &item.path))?;
-        if !now.unchanged(&item.meta) {
-            return Err(CopyError::Changed { path: item.path.clone() });
-        }
-        let attributes = tree::xattrs_of(&source)
-            .map_err(TreeError::at("read the attributes of", &item.path))?;
-        let owner = self.owner_of(&item.meta);
-        tree::describe(&target, owner, self.mode(&item.meta), &attributes, (self.time, 0))
-            .map_err(TreeError::at("set the attributes of", path))?;
-        Ok(())
     }
 
     fn owner_of(&self, meta: &Meta) -> (u32, u32) {
         let kept = if self.keep_owners { (meta.uid, meta.gid) } else { (0, 0) };
         self.owner.map_or(kept, Owner::ids)
-    }
-
-    fn finish(&self, from: &From<'_>, item: &Item, path: &Path) -> Result<(), CopyError> {
-        let meta = &item.meta;
-        self.to.own(path, self.owner_of(meta))?;
-        if meta.kind != Kind::Link {
-            self.to.permit(path, self.mode(meta))?;
-        }
-        for (name, value) in from.tree.xattrs(&item.path, meta.kind)? {
-            self.to.set_xattr(path, &name, &value)?;
-        }
-        Ok(self.to.touch(path, (self.time, 0))?)
     }
 
     fn mode(&self, meta: &Meta) -> u32 {

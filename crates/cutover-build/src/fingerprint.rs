@@ -53,15 +53,20 @@ pub(crate) trait FileDigests: Sync {
     fn digest(&self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError>;
 }
 
+/// Bytes that are read at once.
+const BUFFER: usize = 128 * 1024;
+
 /// Reads the file, every time. A regular file without attributes has the digest of its bytes.
 #[derive(Debug)]
 pub(crate) struct ReadFiles;
 
 impl FileDigests for ReadFiles {
-    fn digest(&self, from: &From<'_>, path: &Path, _meta: &Meta) -> Result<Digest, TreeError> {
+    fn digest(&self, from: &From<'_>, path: &Path, meta: &Meta) -> Result<Digest, TreeError> {
         let mut file = from.tree.file(path)?;
         let mut hasher = Hasher::new(Algorithm::Sha256);
-        let mut buffer = vec![0; 128 * 1024];
+        // No larger than the file: clearing memory takes longer than reading a small one.
+        let size = usize::try_from(meta.size).unwrap_or(BUFFER).saturating_add(1);
+        let mut buffer = vec![0; size.min(BUFFER)];
         loop {
             match file.read(&mut buffer).map_err(TreeError::at("read", path))? {
                 0 => break,

@@ -31,6 +31,9 @@ pub struct StageShape {
     pub steps: usize,
 }
 
+/// The error of a step that was stopped because another one failed, or by the user.
+pub(crate) const CANCELED: &str = "canceled";
+
 /// Which of a process's two outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {

@@ -7,6 +7,7 @@
 //! operation fail but never lead it out.
 
 mod change;
+mod dir;
 mod meta;
 mod resolve;
 
@@ -19,7 +20,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
-pub(crate) use change::{copy_bytes, describe};
+pub(crate) use change::copy_bytes;
+pub(crate) use dir::{Dir, Filled, copy_file};
 pub(crate) use meta::{Kind, Meta, xattrs_of};
 
 /// An open directory tree.

@@ -1,6 +1,9 @@
 //! [`Ui`]: the one way to speak to the user. Data goes to stdout, everything else to stderr, and
 //! the meaning survives without colour.
 
+pub(crate) mod live;
+mod painter;
+
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};

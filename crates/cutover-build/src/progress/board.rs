@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Event, StageShape, StepId, text};
+use super::{CANCELED, Event, StageShape, StepId, text};
 
 /// Lines of output that are kept of each step.
 const MAX_LINES: usize = 6;
@@ -40,6 +40,8 @@ pub(super) enum State {
     Cached,
     Done(Duration),
     Failed(Duration),
+    /// Stopped because of something else.
+    Canceled(Duration),
 }
 
 impl Step {
@@ -52,7 +54,7 @@ impl Step {
         match self.state {
             State::Running => now,
             State::Cached => self.started,
-            State::Done(at) | State::Failed(at) => at,
+            State::Done(at) | State::Failed(at) | State::Canceled(at) => at,
         }
     }
 
@@ -111,6 +113,7 @@ impl Board {
                 }
             }
             Event::Done { step, at } => self.end(step, State::Done(at)),
+            Event::Failed { step, error: CANCELED, at } => self.end(step, State::Canceled(at)),
             Event::Failed { step, at, .. } => self.end(step, State::Failed(at)),
             Event::Terminal { taken } => self.taken = taken,
             Event::Exported { image, tag, .. } => self.exported.push(match tag {

@@ -51,6 +51,13 @@ const DETAILS: [Detail; 5] = [
 /// Everything that was done, and no output: for the end.
 const SUMMARY: Detail = Detail { collapse: false, current: false, output: 0, headings: true };
 
+impl Line {
+    /// Columns that it takes.
+    pub fn width(&self) -> usize {
+        width(&self.text)
+    }
+}
+
 impl Board {
     /// What a terminal with this many columns and rows shows while the build runs.
     pub fn frame(&self, now: Duration, columns: usize, rows: usize) -> Vec<Line> {
@@ -150,6 +157,7 @@ fn step_lines(step: &Step, (now, columns): (Duration, usize), detail: Detail) ->
         State::Done(_) => ("", Tone::Done),
         State::Cached => ("CACHED ", Tone::Done),
         State::Failed(_) => ("ERROR ", Tone::Failed),
+        State::Canceled(_) => ("CANCELED ", Tone::Plain),
     };
     if detail.current && matches!(step.state, State::Done(_) | State::Cached) {
         return Vec::new();

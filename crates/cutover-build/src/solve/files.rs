@@ -168,14 +168,15 @@ impl Solver<'_> {
         time: i64,
     ) -> Result<(), Failure> {
         let whole = mounted(draft)?;
-        // A linked copy does not look at what is below it.
-        let linked = if copy.link { Some(Tree::open(&draft.upper)?) } else { None };
+        let upper = Tree::open(&draft.upper)?;
         let owner = match copy.chown.as_str() {
             "" => None,
             text => Some(Owner::parse(text, &whole)?),
         };
         let copier = Copier {
-            to: linked.as_ref().unwrap_or(&whole),
+            // A linked copy does not look at what is below it.
+            to: if copy.link { &upper } else { &whole },
+            upper: (!copy.link && !draft.lowers.is_empty()).then_some(&upper),
             op: copy,
             owner,
             keep_owners: step.source.is_some(),

@@ -12,6 +12,7 @@ use crate::cache;
 use crate::dockerfile::Instruction;
 use crate::explain::Cause;
 use crate::op::Op;
+use crate::progress::CANCELED;
 use crate::{BuildError, Event};
 
 /// What is to be done and how to speak of it.
@@ -202,7 +203,7 @@ impl Solver<'_> {
     fn failure(&self, step: &Step<'_>, id: usize, failure: Failure) -> BuildError {
         let place = (self.place)(step.instruction.lines);
         if self.cancel.is_raised() {
-            self.failed(id, "canceled");
+            self.failed(id, CANCELED);
             return BuildError::Interrupted;
         }
         match failure {

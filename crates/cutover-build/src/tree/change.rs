@@ -183,29 +183,7 @@ pub(crate) fn copy_bytes(from: &mut File, to: &mut File) -> io::Result<u64> {
     io::copy(from, to)
 }
 
-/// Gives an open file all that it has beside its bytes, in the order in which nothing undoes what
-/// came before.
-pub(crate) fn describe(
-    file: &File,
-    owner: (u32, u32),
-    mode: u32,
-    xattrs: &[(String, Vec<u8>)],
-    mtime: Times,
-) -> rustix::io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-    rustix::fs::fchown(file, Some(uid), Some(gid))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
-    for (name, value) in xattrs {
-        match rustix::fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty()) {
-            // A file system that has no attributes of this kind; BuildKit goes on too.
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    rustix::fs::futimens(file, &times(mtime))
-}
-
-fn times(mtime: Times) -> Timestamps {
+pub(super) fn times(mtime: Times) -> Timestamps {
     let time = Timespec { tv_sec: mtime.0, tv_nsec: mtime.1.into() };
     Timestamps { last_access: time, last_modification: time }
 }

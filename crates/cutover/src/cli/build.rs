@@ -6,6 +6,7 @@ pub(crate) mod contexts;
 mod interrupt;
 mod outputs;
 pub(crate) mod platforms;
+pub(crate) mod progress;
 mod steps;
 pub(crate) mod travel;
 
@@ -16,14 +17,15 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use cutover_build::{
-    BuildError, BuildOptions, Built, DockerfileSource, ExtraHost, Network, Plain, Progress, Quiet,
-    RuntimeRunner, World, build,
+    BuildError, BuildOptions, Built, DockerfileSource, ExtraHost, Network, Progress, RuntimeRunner,
+    World, build,
 };
 use cutover_core::Reference;
 use cutover_core::oci::Platform;
 use cutover_store::Store;
 use fs_err as fs;
 
+use self::progress::Style;
 use super::Ctx;
 use crate::clock;
 use crate::failure::{Context, Failure, Kind, Outcome};
@@ -75,7 +77,8 @@ pub(super) struct Build {
     #[arg(short, long)]
     quiet: bool,
     /// How to show progress
-    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    #[arg(long, value_name = "STYLE", default_value = "auto", env = progress::VARIABLE)]
+    #[arg(hide_env_values = true)]
     progress: Style,
     /// What to do: `build`, `check`, `outline` or `targets`; `,format=json` for a document
     #[arg(long, value_name = "METHOD", default_value = "build")]
@@ -97,14 +100,6 @@ enum NetworkChoice {
     Default,
     None,
     Host,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Style {
-    Auto,
-    Plain,
-    Tty,
-    Quiet,
 }
 
 impl Build {
@@ -150,17 +145,19 @@ impl Build {
             return call.answer(ctx, &store, &options);
         }
         travel.apply(ctx.ui, &store, &mut options);
-        let quiet = self.quiet || self.progress == Style::Quiet;
+        let style = if self.quiet { Style::Quiet } else { self.progress };
         let built = match platforms.len() {
-            0 | 1 => execute(ctx, &store, &options, quiet)?,
-            _ => platforms::build(ctx, &store, &options, (&platforms, &outputs.annotations), quiet)?,
+            0 | 1 => execute(ctx, &store, &options, style)?,
+            _ => {
+                platforms::build(ctx, &store, &options, (&platforms, &outputs.annotations), style)?
+            }
         };
         outputs.deliver(ctx, &store, &options, &built, self.quiet)?;
         travel.deliver(if self.quiet { ctx.ui.quiet() } else { ctx.ui }, &store, &built)?;
         if let Some(path) = self.iidfile {
             fs::write(path, built.image.as_str())?;
         }
-        match self.quiet {
+        match style == Style::Quiet {
             true => ctx.ui.data(built.image.as_str()),
             false => Ok(()),
         }
@@ -192,39 +189,45 @@ pub(crate) fn execute(
     ctx: &Ctx,
     store: &Store,
     options: &BuildOptions,
-    quiet: bool,
+    style: Style,
 ) -> Outcome<Built> {
+    let checked = call::refuse(ctx, store, options)?;
     let start = Instant::now();
     let clock = move || start.elapsed();
-    let plain = Plain::new(std::io::stderr());
-    let explainer = cache::Explainer::new(if quiet { &Quiet } else { &plain });
+    let shown = progress::Shown::open(ctx, style, start)?;
+    let explainer = cache::Explainer::new(&shown);
     let interrupt = interrupt::Interrupt::listen()?;
     let options = &BuildOptions { cancel: interrupt.cancel(), ..options.clone() };
     let progress: &dyn Progress = &explainer;
     let networks = ctx.networks()?;
     let runner = RuntimeRunner::new(&ctx.paths.root, &ctx.paths.run, networks);
-    let (puller, fetcher) = (RegistryPuller { ctx, store }, RegistryFetcher);
-    let (clock, fetcher) = (&clock, &fetcher);
+    let mute = Ctx { paths: ctx.paths.clone(), ui: ctx.ui.quiet() };
+    let ctx_of_pulls = if shown.is_alone() { &mute } else { ctx };
+    let puller = RegistryPuller { ctx: ctx_of_pulls, store };
+    let (clock, fetcher) = (&clock, &RegistryFetcher);
     let world = World { store, progress, runner: &runner, puller: &puller, fetcher, clock };
-    call::refuse(ctx, store, options)?;
     let built = build(options, &world);
-    if !quiet {
-        call::warn(ctx, store, options);
+    let explained = explainer.reports();
+    let found = (!style.is_silent()).then(|| call::checked(store, options, checked)).flatten();
+    shown.finish(found.as_ref(), start.elapsed());
+    if style != Style::Rawjson {
+        found.iter().for_each(|report| call::show_warnings(ctx, report));
     }
-    explainer.say(ctx);
-    let built = built.map_err(|error| failure(ctx, error, quiet))?;
+    cache::say(ctx, explained);
+    let built = built.map_err(|error| failure(ctx, error))?;
     for warning in &built.warnings {
         ctx.ui.warn(warning);
     }
     Ok(built)
 }
 
-/// The error with the Dockerfile around it, and in quiet mode the output that was not shown.
-fn failure(ctx: &Ctx, error: BuildError, quiet: bool) -> Failure {
-    if quiet {
-        for line in error.output() {
-            ctx.ui.say(line);
-        }
+/// The error with the last lines of the step's output, which may be far above or were not shown,
+/// and the Dockerfile around it.
+fn failure(ctx: &Ctx, error: BuildError) -> Failure {
+    if !error.output().is_empty() {
+        ctx.ui.say("------");
+        error.output().iter().for_each(|line| ctx.ui.say(line));
+        ctx.ui.say("------");
     }
     if let Some(excerpt) = error.excerpt() {
         ctx.ui.say(excerpt.trim_end());
@@ -295,7 +298,7 @@ pub(crate) fn execute_for_service(
     service: &str,
 ) -> Outcome<Built> {
     ctx.ui.say(format!("building `{service}`"));
-    let built = execute(ctx, store, options, false)?;
+    let built = execute(ctx, store, options, Style::of_environment())?;
     let steps = built.cached + built.executed;
     let digest = built.image.short();
     ctx.ui.say(format!("built `{service}`: {digest}, {} of {steps} steps cached", built.cached));

@@ -84,6 +84,7 @@ impl Solver<'_> {
             let op = CopyOp { destination: "/copy".to_owned(), ..copy };
             let copier = Copier {
                 to: &to,
+                upper: None,
                 op: &op,
                 owner: None,
                 keep_owners: false,

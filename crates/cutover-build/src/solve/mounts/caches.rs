@@ -75,6 +75,7 @@ impl Solver<'_> {
             let op = all_of(&cache.source);
             let copier = Copier {
                 to: &to,
+                upper: None,
                 op: &op,
                 owner: None,
                 keep_owners: true,

@@ -87,11 +87,15 @@ impl<'a> Explainer<'a> {
     }
 
     /// By file and line; steps that were not reached are not there.
-    pub(super) fn say(self, ctx: &Ctx) {
+    pub(super) fn reports(self) -> Vec<StepReport> {
         let mut reports = self.reports.into_inner().unwrap_or_else(PoisonError::into_inner);
         reports.sort_by(|a, b| (&a.file, a.line, &a.name).cmp(&(&b.file, b.line, &b.name)));
-        reports.iter().for_each(|report| ctx.ui.say(report.to_string()));
+        reports
     }
+}
+
+pub(super) fn say(ctx: &Ctx, reports: Vec<StepReport>) {
+    reports.iter().for_each(|report| ctx.ui.say(report.to_string()));
 }
 
 impl Progress for Explainer<'_> {

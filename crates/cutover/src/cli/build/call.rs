@@ -1,10 +1,12 @@
 //! `--call`: what can be asked of a Dockerfile without building it, and the checks of a build.
 
+use std::cell::Cell;
 use std::str::FromStr;
 
 use cutover_build::call::{self, Needed, Outline, Targets};
-use cutover_build::checks::{Report, Scope};
+use cutover_build::checks::{Bases, Report, Scope};
 use cutover_build::{BuildError, BuildOptions};
+use cutover_core::oci::{ImageConfig, Platform};
 use cutover_store::Store;
 
 use super::super::Ctx;
@@ -61,7 +63,7 @@ impl Call {
 
     /// Answers; [`Method::Build`] is not a question.
     pub(super) fn answer(self, ctx: &Ctx, store: &Store, options: &BuildOptions) -> Outcome {
-        let failed = |error: BuildError| super::failure(ctx, error, true);
+        let failed = |error: BuildError| super::failure(ctx, error);
         match self.method {
             Method::Build => Ok(()),
             Method::Check => {
@@ -125,24 +127,46 @@ fn show_outline(ctx: &Ctx, outline: &Outline) -> Outcome {
     Ok(())
 }
 
-/// Before a build: with `error=true`, what was found ends it here.
-pub(super) fn refuse(ctx: &Ctx, store: &Store, options: &BuildOptions) -> Outcome {
+/// Base images of the store.
+struct Local<'a> {
+    store: &'a Store,
+    /// One was asked for that is not there.
+    missing: Cell<bool>,
+}
+
+impl Bases for Local<'_> {
+    fn config(&self, name: &str, platform: &Platform) -> Option<ImageConfig> {
+        let config = self.store.config(name, platform);
+        self.missing.set(self.missing.get() || config.is_none());
+        config
+    }
+}
+
+/// Before a build: with `error=true`, what was found ends it here. What was found otherwise, if the
+/// build will not bring anything that might change it.
+pub(super) fn refuse(ctx: &Ctx, store: &Store, options: &BuildOptions) -> Outcome<Option<Report>> {
+    let bases = Local { store, missing: Cell::new(options.pull) };
     // What keeps the Dockerfile from being read is the build's own error.
-    let Ok(report) = call::check(options, store, Scope::Build) else { return Ok(()) };
-    let Some(problem) = report.refusal() else { return Ok(()) };
+    let Ok(report) = call::check(options, &bases, Scope::Build) else { return Ok(None) };
+    let Some(problem) = report.refusal() else {
+        return Ok((!bases.missing.get()).then_some(report));
+    };
     show_warnings(ctx, &report);
     Err(Failure::msg(Kind::Config, problem)
         .hint("repair what is shown above, or leave a rule out with `# check=skip=RULE`"))
 }
 
-/// At the end of a build: what was found, when the base images are there to be looked at.
-pub(super) fn warn(ctx: &Ctx, store: &Store, options: &BuildOptions) {
-    if let Ok(report) = call::check(options, store, Scope::Build) {
-        show_warnings(ctx, &report);
-    }
+/// At the end of a build: what was found before, or what is found now that the base images are
+/// there to be looked at.
+pub(super) fn checked(
+    store: &Store,
+    options: &BuildOptions,
+    before: Option<Report>,
+) -> Option<Report> {
+    before.or_else(|| call::check(options, store, Scope::Build).ok())
 }
 
-fn show_warnings(ctx: &Ctx, report: &Report) {
+pub(super) fn show_warnings(ctx: &Ctx, report: &Report) {
     match report.findings.len() {
         0 => return,
         1 => ctx.ui.say("\n1 warning found:"),

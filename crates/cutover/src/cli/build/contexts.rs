@@ -90,8 +90,7 @@ pub(crate) fn open(
     let (progress, clock) = (&Quiet, &clock);
     let world =
         World { store, progress, runner: &runner, puller: &puller, fetcher: &fetcher, clock };
-    let prepared =
-        prepare(options, &source, &world).map_err(|error| super::failure(ctx, error, false))?;
+    let prepared = prepare(options, &source, &world).map_err(|error| super::failure(ctx, error))?;
     Ok(Held { _prepared: prepared, _stdin: stdin, _lease: lease })
 }
 

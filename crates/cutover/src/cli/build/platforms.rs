@@ -11,6 +11,7 @@ use cutover_store::{MAX_DOCUMENT, Store};
 
 use super::super::Ctx;
 use super::outputs::Annotations;
+use super::progress::Style;
 use crate::failure::{Context, Kind, Outcome};
 
 /// `--platform a,b`, also repeated; each once.
@@ -31,18 +32,18 @@ pub(super) fn build(
     store: &Store,
     options: &BuildOptions,
     (platforms, annotations): (&[Platform], &Annotations),
-    quiet: bool,
+    style: Style,
 ) -> Outcome<Built> {
     let mut one = BuildOptions { tags: Vec::new(), ..options.clone() };
     let (mut manifests, mut all) = (Vec::new(), None);
     for platform in platforms {
         let shown = shown(platform);
-        if !quiet {
+        if matches!(style, Style::Auto | Style::Plain | Style::Tty) {
             ctx.ui.say(format!("building for {shown}"));
         }
         one.platform = Some(platform.clone());
         one.annotations = annotations.of_manifest(platform);
-        let built = super::execute(ctx, store, &one, quiet)?;
+        let built = super::execute(ctx, store, &one, style)?;
         let size = store.blobs().size(&built.image).or_fail(Kind::Internal, "read the image")?;
         let descriptor = Descriptor {
             platform: Some(platform.clone()),
