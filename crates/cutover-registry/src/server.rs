@@ -14,15 +14,18 @@
 //! memory as a whole, but for a manifest of 4 MiB at most; manifests are kept byte for byte; a
 //! refusal is the specification's JSON.
 
+pub mod access;
 mod blobs;
 mod body;
 mod change;
 mod db;
 mod document;
 mod gate;
+mod guard;
 mod handle;
 mod history;
 mod index;
+mod limits;
 mod listen;
 mod name;
 mod policy;
@@ -44,8 +47,10 @@ use tokio::sync::watch;
 
 pub use body::Body;
 pub use document::MANIFEST_MAX;
-pub use gate::{Action, Ask, Event, Gate, Open, Verdict, Who};
+pub use gate::{Action, Ask, Event, Gate, Open, Other, Verdict, Who};
+pub use guard::{Guard, Observer};
 pub use history::Entry;
+pub use limits::Buckets;
 pub use policy::{Immutable, Policy};
 pub use refusal::{Code, Refusal};
 pub use store::{Ambient, OpenError};

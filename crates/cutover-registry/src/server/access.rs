@@ -14,6 +14,8 @@ mod signed;
 mod users;
 pub mod watched;
 
+pub(in crate::server) use login::MAX_FORM;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -136,7 +138,11 @@ impl Access {
     fn bearer(&self, token: &str, ask: &Ask<'_>) -> Result<Who, Refusal> {
         let claims = self.signer.check(token, self.now());
         let Some(claims) = claims.filter(|claims| self.still_there(&claims.sub)) else {
-            return Err(self.challenge(ask, "the token is not good any more", Some("invalid_token")));
+            return Err(self.challenge(
+                ask,
+                "the token is not good any more",
+                Some("invalid_token"),
+            ));
         };
         let anyone = self.options.anonymous_pull && ask.action == Action::Pull;
         if anyone || granted(&claims.access, ask.action, ask.repository) {
@@ -194,8 +200,7 @@ impl Access {
         };
         let Some(users) = &self.users else { return Err(wrong()) };
         let hash = users.get(Instant::now()).hash(name);
-        let identity =
-            Identity { subject: Subject::User(name.to_owned()), rights: Rights::All };
+        let identity = Identity { subject: Subject::User(name.to_owned()), rights: Rights::All };
         let mark = self.signer.mark(&[name, password, &hash.text]);
         if self.is_known(name, &mark) {
             return Ok(identity);
@@ -238,9 +243,9 @@ impl Access {
     }
 
     fn may_try(&self, peer: IpAddr) -> Result<(), Refusal> {
-        self.failures.look(peer, Instant::now()).map_err(|wait| {
-            too_many("too many failed logins from this address", wait)
-        })
+        self.failures
+            .look(peer, Instant::now())
+            .map_err(|wait| too_many("too many failed logins from this address", wait))
     }
 
     fn failed(&self, peer: IpAddr, name: &str) {

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover_core::digest::Digest;
+use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
+use super::body::Body;
 use super::refusal::Refusal;
 
 /// What a request wants to do with a repository (or, without one, with the registry).
@@ -98,6 +100,9 @@ pub enum Event {
 
 pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<Who, Refusal>> + Send + 'a>>;
 
+pub type Other<'a> =
+    Pin<Box<dyn Future<Output = Option<Result<(Who, Response<Body>), Refusal>>> + Send + 'a>>;
+
 /// Access control and observers.
 pub trait Gate: Debug + Send + Sync {
     /// Who this is, or why the request is refused (401 with its challenge, 403, 429).
@@ -105,6 +110,16 @@ pub trait Gate: Debug + Send + Sync {
 
     /// Something has happened. Must not block: it is called where requests are served.
     fn observe(&self, event: &Event);
+
+    /// Answers a request whose path is none of the API's; `None` when there is no such path.
+    fn other<'a>(
+        &'a self,
+        _head: &'a Parts,
+        _peer: IpAddr,
+        _body: &'a mut Option<Incoming>,
+    ) -> Other<'a> {
+        Box::pin(async { None })
+    }
 }
 
 /// Everybody may do everything, and nobody is told.

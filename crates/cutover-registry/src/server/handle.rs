@@ -88,6 +88,11 @@ async fn serve(
         Some(Ok(route)) => route,
         Some(Err(refusal)) => return (nobody(), Err(refusal)),
         None => {
+            match shared.gate.other(head, peer, body).await {
+                Some(Ok((who, response))) => return (who, Ok(response)),
+                Some(Err(refusal)) => return (nobody(), Err(refusal)),
+                None => {}
+            }
             let message = "this is no path of the distribution specification";
             return (nobody(), Err(Refusal::not_found(Code::Unsupported, message)));
         }

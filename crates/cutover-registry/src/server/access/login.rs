@@ -15,7 +15,7 @@ use crate::server::refusal::{Code, Refusal};
 use crate::server::route::query;
 
 /// Longest form that is read.
-pub(crate) const MAX_FORM: u64 = 16 << 10;
+pub(in crate::server) const MAX_FORM: usize = 16 << 10;
 
 #[derive(Serialize)]
 struct Answer<'a> {

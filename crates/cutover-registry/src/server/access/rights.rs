@@ -53,7 +53,9 @@ pub struct Right {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a right: it must be like `pull,push:team/*`, of `pull`, `push`, `delete` or `*`")]
+#[error(
+    "`{0}` is not a right: it must be like `pull,push:team/*`, of `pull`, `push`, `delete` or `*`"
+)]
 pub struct ParseRightError(String);
 
 impl FromStr for Right {
@@ -66,7 +68,8 @@ impl FromStr for Right {
             "*" => Verb::ALL.to_vec(),
             verbs => verbs.split(',').map(Verb::parse).collect::<Option<_>>().ok_or_else(wrong)?,
         };
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/*?".contains(c);
+        let allowed =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/*?".contains(c);
         if repositories.is_empty() || !repositories.chars().all(allowed) {
             return Err(wrong());
         }

@@ -81,8 +81,11 @@ mod tests {
     #[test]
     fn only_our_own_and_only_in_time() {
         let signer = Signer::new(&[7; 32]);
-        let access =
-            vec![Grant { kind: "repository".into(), name: "a".into(), actions: vec!["pull".into()] }];
+        let access = vec![Grant {
+            kind: "repository".into(),
+            name: "a".into(),
+            actions: vec!["pull".into()],
+        }];
         let claims = Claims { sub: Subject::User("me".into()), exp: 100, access };
         let token = signer.sign(&claims);
         assert_eq!(signer.check(&token, 99), Some(claims.clone()));
