@@ -35,10 +35,12 @@ mod ps;
 mod pull;
 mod push;
 mod receive;
+mod registry;
 mod releases;
 mod reset;
 mod rmi;
 mod run;
+pub(crate) mod runtime;
 mod save;
 mod status;
 mod tag;
@@ -116,8 +118,10 @@ enum Command {
     Ledger(releases::Ledger),
     // The machine
     Agent(agent::Agent),
+    Registry(Box<registry::Registry>),
     Gc(gc::Gc),
     Reset(reset::Reset),
+    Runtime(Box<runtime::Runtime>),
     Completion(docs::Completion),
     #[command(hide = true)]
     Receive(receive::Receive),
@@ -225,8 +229,10 @@ impl Command {
             Self::Diff(command) => done(command.run(ctx)),
             Self::Ledger(command) => done(command.run(ctx)),
             Self::Agent(command) => done(command.run(ctx)),
+            Self::Registry(command) => done(command.run(ctx)),
             Self::Gc(command) => done(command.run(ctx)),
             Self::Reset(command) => done(command.run(ctx)),
+            Self::Runtime(command) => command.run(ctx),
             Self::Completion(command) => done(command.run(ctx)),
             Self::Receive(command) => done(command.run(ctx)),
             Self::Proxy(command) => done(command.run(ctx)),

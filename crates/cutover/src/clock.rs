@@ -28,6 +28,13 @@ pub(crate) fn random_id() -> String {
     cutover_core::digest::hex(&bytes)
 }
 
+/// 16 random bytes.
+pub(crate) fn random_bytes() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has randomness");
+    bytes
+}
+
 /// A random number.
 pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the kernel has randomness")
