@@ -21,14 +21,9 @@ pub(super) struct Blobs {
 }
 
 impl Blobs {
-    /// Makes all folders, so that later only files have to be made durable.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
-            let of = dir.join(algorithm.as_str());
-            for byte in 0..=u8::MAX {
-                fs::create_dir_all(of.join(format!("{byte:02x}")))?;
-            }
-            fs::File::open(&of)?.sync_all()?;
+            fs::create_dir_all(dir.join(algorithm.as_str()))?;
         }
         fs::File::open(dir)?.sync_all()?;
         Ok(Self { dir: dir.to_owned(), locks: (0..LOCKS).map(|_| Mutex::default()).collect() })
@@ -64,8 +59,17 @@ impl Blobs {
         if path.exists() {
             return fs::remove_file(temp);
         }
-        fs::rename(temp, &path)?;
-        fs::File::open(path.parent().unwrap_or(&self.dir))?.sync_all()
+        let folder = path.parent().unwrap_or(&self.dir);
+        if let Err(error) = fs::rename(temp, &path) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            // the first one of its folder
+            fs::create_dir_all(folder)?;
+            fs::File::open(folder.parent().unwrap_or(&self.dir))?.sync_all()?;
+            fs::rename(temp, &path)?;
+        }
+        fs::File::open(folder)?.sync_all()
     }
 
     /// With the lock held. Blocks.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -29,6 +29,7 @@ const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) gate: Arc<dyn Gate>,
+    pub(super) tls: Option<super::tls::Tls>,
     pub(super) limits: Limits,
 }
 
@@ -56,10 +57,16 @@ pub(super) async fn handle(
     let mut response = match answer {
         Ok(response) => response,
         Err(refusal) => {
-            if let Some(body) = body.take().filter(|body| !body.is_end_stream()) {
-                discard(body, shared.limits.idle).await;
+            let rest = body.take().filter(|body| !body.is_end_stream());
+            let unread = match rest {
+                Some(rest) => !discard(rest, shared.limits.idle).await,
+                None => false,
+            };
+            let mut response = refusal.response();
+            if unread {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            refusal.response()
+            response
         }
     };
     let headers = response.headers_mut();

@@ -14,5 +14,6 @@ mod names;
 mod network;
 mod pipeline;
 mod push;
+mod serve;
 mod server;
 mod target;

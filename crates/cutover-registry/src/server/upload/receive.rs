@@ -175,18 +175,21 @@ async fn next_data(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>,
 
 /// Reads away what a refused request still sends, so that its client reads the answer rather than a
 /// reset connection; not for ever.
-pub(in crate::server) async fn discard(mut body: Incoming, idle: Duration) {
+/// Whether all of it was read.
+pub(in crate::server) async fn discard(mut body: Incoming, idle: Duration) -> bool {
     const ENOUGH: u64 = 32 << 20;
     let mut came = 0;
     if body.size_hint().lower() > ENOUGH {
-        return;
+        return false;
     }
     while came < ENOUGH {
         match next_data(&mut body, idle.min(Duration::from_secs(5))).await {
             Ok(Some(data)) => came += data.len() as u64,
-            _ => return,
+            Ok(None) => return true,
+            Err(_) => return false,
         }
     }
+    false
 }
 
 impl Session {
