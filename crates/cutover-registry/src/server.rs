@@ -15,6 +15,7 @@
 //! refusal is the specification's JSON.
 
 pub mod access;
+mod access_log;
 mod blobs;
 mod body;
 mod change;
@@ -27,13 +28,16 @@ mod history;
 mod index;
 mod limits;
 mod listen;
+mod metrics;
 mod name;
 mod policy;
 mod range;
 mod refusal;
 mod route;
 mod store;
+mod tls;
 mod upload;
+mod webhook;
 mod writer;
 
 use std::io;
@@ -45,15 +49,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use access_log::AccessLog;
 pub use body::Body;
 pub use document::MANIFEST_MAX;
 pub use gate::{Action, Ask, Event, Gate, Open, Other, Verdict, Who};
 pub use guard::{Guard, Observer};
 pub use history::Entry;
 pub use limits::Buckets;
+pub use metrics::Metrics;
 pub use policy::{Immutable, Policy};
 pub use refusal::{Code, Refusal};
 pub use store::{Ambient, OpenError};
+pub use tls::Tls;
+pub use webhook::{WebhookError, WebhookOptions, Webhooks};
 
 use handle::Shared;
 use store::Store;
@@ -66,6 +74,8 @@ pub struct Options {
     pub data: PathBuf,
     pub policy: Policy,
     pub gate: Arc<dyn Gate>,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
     pub ambient: Ambient,
     /// Threads that serve; 0 for one a core.
     pub threads: usize,
@@ -80,6 +90,7 @@ impl Options {
             data,
             policy: Policy::default(),
             gate: Arc::new(Open),
+            tls: None,
             ambient,
             threads: 0,
             idle: handle::IDLE,
@@ -111,7 +122,8 @@ pub struct Running {
 pub fn start(options: Options) -> Result<Running, StartError> {
     let (store, writer) = Store::open(&options.data, options.policy, options.ambient)?;
     let limits = upload::Limits { idle: options.idle, rate: 1024 };
-    let shared = Arc::new(Shared { store: Arc::new(store), gate: options.gate, limits });
+    let shared =
+        Arc::new(Shared { store: Arc::new(store), gate: options.gate, tls: options.tls, limits });
     let (end, ending) = watch::channel(false);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.threads == 0 { cores } else { options.threads };

@@ -94,8 +94,11 @@ enum Shown {
 impl Access {
     pub fn open(options: AccessOptions) -> Result<Self, WatchError> {
         let now = Instant::now();
-        let users = options.htpasswd.as_ref().map(|it| Watched::open(it, Users::parse, now));
-        let robots = options.tokens.as_ref().map(|it| Watched::open(it, Robots::parse, now));
+        let users = options.htpasswd.clone();
+        let users = users.map(|it| Watched::open(vec![it], |files| Users::parse(&files[0]), now));
+        let robots = options.tokens.clone();
+        let robots =
+            robots.map(|it| Watched::open(vec![it], |files| Robots::parse(&files[0]), now));
         Ok(Self {
             users: users.transpose()?,
             robots: robots.transpose()?,
@@ -250,7 +253,8 @@ impl Access {
 
     fn failed(&self, peer: IpAddr, name: &str) {
         tracing::warn!(%peer, name, "failed login");
-        drop(self.failures.take(peer, Instant::now()));
+        // an empty bucket is what `may_try` looks for
+        self.failures.take(peer, Instant::now()).ok();
     }
 
     fn now(&self) -> u64 {

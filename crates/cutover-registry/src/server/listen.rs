@@ -13,6 +13,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -91,9 +92,24 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    mut ending: watch::Receiver<bool>,
+    ending: watch::Receiver<bool>,
 ) {
     stream.set_nodelay(true).ok();
+    let Some(tls) = shared.tls.clone() else {
+        return requests(stream, peer, shared, ending).await;
+    };
+    match tls.accept(stream).await {
+        Ok(stream) => requests(stream, peer, shared, ending).await,
+        Err(error) => tracing::debug!(%error, %peer, "no TLS connection"),
+    }
+}
+
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut ending: watch::Receiver<bool>,
+) {
     let address = peer.ip().to_canonical();
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);

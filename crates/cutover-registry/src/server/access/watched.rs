@@ -1,4 +1,4 @@
-//! [`Watched`]: what a file says, read again when the file changes.
+//! [`Watched`]: what files say together, read again when one of them changes.
 
 use std::fmt::Debug;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,16 +11,16 @@ const EVERY: Duration = Duration::from_secs(1);
 /// More is no file of users, tokens or certificates.
 const MAX: u64 = 16 << 20;
 
-/// A parsed file. A change that cannot be read leaves what was there, and is logged once.
+/// Parsed files. A change that cannot be read leaves what was there, and is logged once.
 pub struct Watched<T> {
-    path: PathBuf,
-    parse: fn(&[u8]) -> Result<T, String>,
+    paths: Vec<PathBuf>,
+    parse: fn(&[Vec<u8>]) -> Result<T, String>,
     state: Mutex<State<T>>,
 }
 
 struct State<T> {
     value: Arc<T>,
-    mark: Mark,
+    marks: Vec<Mark>,
     looked: Instant,
 }
 
@@ -37,25 +37,24 @@ pub struct WatchError {
 
 impl<T> Watched<T> {
     pub fn open(
-        path: impl Into<PathBuf>,
-        parse: fn(&[u8]) -> Result<T, String>,
+        paths: Vec<PathBuf>,
+        parse: fn(&[Vec<u8>]) -> Result<T, String>,
         now: Instant,
     ) -> Result<Self, WatchError> {
-        let path = path.into();
-        let mark = mark(&path);
-        let value = Arc::new(read(&path, parse)?);
-        Ok(Self { path, parse, state: Mutex::new(State { value, mark, looked: now }) })
+        let marks = paths.iter().map(|path| mark(path)).collect();
+        let value = Arc::new(read(&paths, parse)?);
+        Ok(Self { paths, parse, state: Mutex::new(State { value, marks, looked: now }) })
     }
 
-    /// What the file says now.
+    /// What the files say now.
     pub fn get(&self, now: Instant) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(state.looked) >= EVERY {
             state.looked = now;
-            let mark = mark(&self.path);
-            if mark != state.mark {
-                state.mark = mark;
-                match read(&self.path, self.parse) {
+            let marks = self.paths.iter().map(|path| mark(path)).collect();
+            if marks != state.marks {
+                state.marks = marks;
+                match read(&self.paths, self.parse) {
                     Ok(value) => state.value = Arc::new(value),
                     Err(error) => tracing::error!(%error, "keeping what was read before"),
                 }
@@ -70,19 +69,25 @@ fn mark(path: &Path) -> Mark {
     Some((data.mtime(), data.mtime_nsec(), data.size(), data.ino()))
 }
 
-fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, String>) -> Result<T, WatchError> {
+fn read<T>(paths: &[PathBuf], parse: fn(&[Vec<u8>]) -> Result<T, String>) -> Result<T, WatchError> {
+    let files: Vec<Vec<u8>> = paths.iter().map(|path| bytes(path)).collect::<Result<_, _>>()?;
+    let path = paths.first().cloned().unwrap_or_default();
+    parse(&files).map_err(|reason| WatchError { path, reason })
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, WatchError> {
     let fail = |reason: String| WatchError { path: path.to_owned(), reason };
-    let size = fs_err::metadata(path).map_err(|error| fail(error.to_string()))?.len();
+    // errors of fs_err name the path, which this one does, too
+    let size = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?.len();
     if size > MAX {
         return Err(fail(format!("it has {size} bytes, more than the {MAX} allowed for it")));
     }
-    let bytes = fs_err::read(path).map_err(|error| fail(error.to_string()))?;
-    parse(&bytes).map_err(fail)
+    fs_err::read(path).map_err(|error| fail(error.to_string()))
 }
 
 impl<T> Debug for Watched<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Watched").field(&self.path).finish()
+        f.debug_tuple("Watched").field(&self.paths).finish()
     }
 }
 
@@ -90,8 +95,8 @@ impl<T> Debug for Watched<T> {
 mod tests {
     use super::*;
 
-    fn parse(bytes: &[u8]) -> Result<String, String> {
-        match String::from_utf8_lossy(bytes).into_owned() {
+    fn parse(files: &[Vec<u8>]) -> Result<String, String> {
+        match String::from_utf8_lossy(&files[0]).into_owned() {
             bad if bad.contains('!') => Err("it has a `!`".to_owned()),
             text => Ok(text),
         }
@@ -101,10 +106,10 @@ mod tests {
     fn a_change_is_seen_and_a_bad_one_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        assert!(Watched::open(&path, parse, Instant::now()).is_err());
+        assert!(Watched::open(vec![path.clone()], parse, Instant::now()).is_err());
         fs_err::write(&path, "one").unwrap();
         let begun = Instant::now();
-        let watched = Watched::open(&path, parse, begun).unwrap();
+        let watched = Watched::open(vec![path.clone()], parse, begun).unwrap();
         let check = |seconds: u64, expected: &str| {
             assert_eq!(*watched.get(begun + Duration::from_secs(seconds)), expected);
         };
