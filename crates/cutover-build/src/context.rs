@@ -17,7 +17,7 @@ use crate::BuildError;
 use crate::ignore::{self, Ignore};
 use crate::tree::{Tree, TreeError};
 
-pub(crate) use dockerfile::{find, read_bounded};
+pub(crate) use dockerfile::{Found, find, read_bounded};
 pub(crate) use layout::load as load_layout;
 pub(crate) use material::{Material, material};
 pub use named::{Contexts, NamedContext};

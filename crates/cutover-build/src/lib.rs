@@ -38,6 +38,7 @@ pub mod output;
 mod path;
 mod platform;
 mod progress;
+pub mod provision;
 mod remote;
 mod runner;
 mod runtime;
@@ -61,8 +62,8 @@ pub use progress::{
 };
 pub use remote::{FetchRequest, Fetched, Fetcher};
 pub use runner::{
-    Entitlement, ExtraHost, Limits, Network, PullError, Puller, RunStep, RunStepError, Runner,
-    Secret, StepMount, StepSource,
+    Entitlement, ExtraHost, Limits, Network, Outside, PullError, Puller, RunStep, RunStepError,
+    Runner, Secret, StepMount, StepSource,
 };
 pub use runtime::{RuntimeRunner, is_running_build};
 pub use solve::build;

@@ -5,6 +5,7 @@ use cutover_core::Digest;
 use crate::chmod::Chmod;
 use crate::dockerfile::RunNetwork;
 use crate::mount::Mount;
+use crate::provision::Provision;
 use crate::remote::url::GitUrl;
 
 /// One change of a stage's root file system.
@@ -35,6 +36,8 @@ pub(crate) struct RunOp {
     pub(crate) mounts: Vec<Mount>,
     /// `--security=insecure`.
     pub(crate) insecure: bool,
+    /// A script, playbook or manifest instead of the words.
+    pub(crate) provision: Option<Provision>,
 }
 
 /// Files to copy.

@@ -8,6 +8,7 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
+use crate::provision::Provisioning;
 use crate::travel::{CacheImport, Records};
 use crate::{
     Cancel, Contexts, Entitlement, ExtraHost, Fetcher, Limits, Network, Progress, Puller, Runner,
@@ -129,6 +130,8 @@ pub enum DockerfileSource {
     Path(PathBuf),
     /// `-f -`, or compose's `dockerfile_inline`.
     Inline(Vec<u8>),
+    /// There is none: `--from IMAGE --provision TOOL=FILE`.
+    Provision(Provisioning),
 }
 
 /// The siblings that a build is introduced to.

@@ -117,6 +117,23 @@ pub struct RunStep {
     /// All rights of the host's root.
     pub insecure: bool,
     pub limits: Limits,
+    /// A process 1 of ours that takes care of orphans.
+    pub init: bool,
+    /// Who works on the container while its own program waits.
+    pub outside: Option<Outside>,
+}
+
+/// A program of the host that works on a step's container from outside. The container's own program
+/// ends when its standard input does, which is when this one has ended; its exit code counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    pub cwd: PathBuf,
+    /// Where the runner writes `enter`, the command that runs its arguments in the container.
+    pub directory: PathBuf,
 }
 
 /// Why a step's process could not be run at all.

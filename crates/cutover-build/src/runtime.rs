@@ -9,6 +9,7 @@ mod etc;
 mod leftovers;
 mod mounts;
 mod output;
+mod outside;
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ enum Failure {
     Etc(&'static str, #[source] std::io::Error),
     #[error(transparent)]
     Mount(#[from] mounts::Failure),
+    #[error("failed to start `{0}`")]
+    Outside(PathBuf, #[source] std::io::Error),
 }
 
 impl RuntimeRunner {
@@ -96,16 +99,34 @@ impl RuntimeRunner {
     }
 
     /// Runs the container to its end; on the thread that it dies with.
-    fn contain(&self, step: &RunStep, name: &str, places: &Places, io: Io) -> Result<i32, Failure> {
+    fn contain(
+        &self,
+        step: &RunStep,
+        name: &str,
+        places: &Places,
+        io: Io,
+        cancel: &Cancel,
+    ) -> Result<i32, Failure> {
         let _mark = leftovers::Mark::new(&self.marks, name).map_err(Failure::Scratch)?;
         let etc = tempfile::Builder::new().prefix("etc-").tempdir_in(&self.scratch);
         let etc = etc.map_err(Failure::Scratch)?;
         let spec = to_spec(step, name, etc.path(), places.mounts(step))?;
         places.enter(step)?;
+        let (controller, io) = outside::Controller::of(step.outside.as_ref(), io)?;
         let mut attached = None;
-        let ended = run_once(&spec, io, |created| {
-            attached = self.attach(step, name, created)?;
-            Ok::<(), Failure>(())
+        let (ended, outside) = std::thread::scope(|scope| {
+            let waiting = controller.as_ref().map(|one| scope.spawn(|| one.wait(cancel)));
+            let ended = run_once(&spec, io, |created| {
+                attached = self.attach(step, name, created)?;
+                controller.as_ref().map_or(Ok(()), |one| one.start(&spec, created.pid))
+            });
+            if let Some(controller) = &controller {
+                controller.release();
+            }
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            (ended, waiting.map(join))
         });
         if let Some(attached) = attached
             && let Err(error) = self.networks.release(attached)
@@ -113,7 +134,9 @@ impl RuntimeRunner {
             // The step's end is what counts; the next build tries again.
             tracing::warn!(%error, "cannot release the network of a build step");
         }
-        Ok(ended?.code)
+        let ended: Result<_, Failure> = ended;
+        let code = ended?.code;
+        outside.unwrap_or(Ok(code))
     }
 }
 
@@ -130,7 +153,7 @@ impl Runner for RuntimeRunner {
         let places = Places::make(step, &self.scratch)
             .map_err(|failure| RunStepError::Start(Box::new(failure)))?;
         std::thread::scope(|scope| {
-            let contained = scope.spawn(|| self.contain(step, &name, &places, io));
+            let contained = scope.spawn(|| self.contain(step, &name, &places, io, cancel));
             // Ends when the last process that can write has ended.
             let read = pipes.read(output, cancel, &|| kill(&name));
             let ended = contained.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -204,6 +227,7 @@ fn to_spec(
         no_new_privileges: false,
         network: if host_network { spec::Network::Host } else { spec::Network::Private },
         parent_death_signal: Some(Signal::KILL.as_raw()),
+        init: step.init,
         ..default
     })
 }

@@ -14,6 +14,7 @@ mod flights;
 mod keys;
 mod last;
 mod mounts;
+mod provision;
 mod run;
 mod slots;
 mod stages;
@@ -34,7 +35,7 @@ use self::last::LastBuild;
 use self::slots::Slots;
 use self::travel::{Travel, Trust};
 use crate::cache::{Cache, Files};
-use crate::context::{self, Context, Material};
+use crate::context::{Context, Material};
 use crate::dockerfile::expand::Variables as _;
 use crate::dockerfile::{self, Dockerfile, Instruction, Kind, Lines};
 use crate::error::boxed;
@@ -42,7 +43,7 @@ use crate::graph::{Graph, GraphError};
 use crate::remote::Download;
 use crate::stage::{Shared, Stage};
 use crate::vars;
-use crate::{BuildError, BuildOptions, Built, Cancel, Event, Place, World};
+use crate::{BuildError, BuildOptions, Built, Cancel, DockerfileSource, Event, Place, World};
 
 /// Builds the image that a Dockerfile describes. When a layer that an imported cache promises cannot
 /// be had, begins anew without: what was done until then is in the cache.
@@ -71,7 +72,7 @@ fn attempt(
     world: &World<'_>,
     travel: &Travel,
 ) -> Result<Built, BuildError> {
-    let found = context::find(&options.context, &options.dockerfile)?;
+    let found = crate::provision::written(options)?;
     let source: Arc<str> = String::from_utf8_lossy(&found.bytes).into();
     let at = |lines: Lines| Place {
         file: found.name.as_str().into(),
@@ -81,8 +82,11 @@ fn attempt(
     };
     let wrong =
         |lines, problem: String, hint| BuildError::Dockerfile { place: at(lines), problem, hint };
-    let file = dockerfile::parse(&found.bytes)
-        .map_err(|error| wrong(error.lines, error.problem, error.hint))?;
+    let parsed = match &options.dockerfile {
+        DockerfileSource::Provision(steps) => steps.parse(&source, options),
+        _ => dockerfile::parse(&found.bytes),
+    };
+    let file = parsed.map_err(|error| wrong(error.lines, error.problem, error.hint))?;
     let target = options.platform.clone().unwrap_or_else(|| options.host_platform.clone());
     let shared = shared(options, &file, &target)
         .map_err(|(instruction, problem)| wrong(instruction.lines, problem, None))?;

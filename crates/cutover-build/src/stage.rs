@@ -156,6 +156,9 @@ impl Stage {
             Kind::Add(copy) => return self.copy(copy, true, shared).map(Some),
             Kind::Copy(copy) => return self.copy(copy, false, shared).map(Some),
             Kind::Run(run) => return self.run(run, shared).map(Some),
+            Kind::Provision(step, mounts) => {
+                return self.provision(step, mounts, shared).map(Some);
+            }
             Kind::Workdir(dir) => return self.workdir(dir, shared),
             Kind::Arg(args) => self.arg(args, shared)?,
             Kind::Env(pairs) => self.env(pairs, shared)?,

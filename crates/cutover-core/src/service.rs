@@ -16,7 +16,7 @@ mod port;
 mod resources;
 mod routing;
 
-pub use build::Build;
+pub use build::{Build, Entitlement, Provisioning};
 pub use deploy::{DEFAULT_MONITOR, Deploy, FailureAction, Order, Restart, UpdateConfig};
 pub use health::{Healthcheck, HealthcheckTest};
 pub use mount::{FileMount, FileSource, Mount, MountKind, Volume};

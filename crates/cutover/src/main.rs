@@ -23,14 +23,23 @@ pub(crate) use crate::identity::who;
 
 use std::process::ExitCode;
 
+use cutover_build::provision::enter as provision;
+
 /// musl's allocator costs the proxy 15–22 % CPU; mimalloc is at glibc's level.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    if args.nth(1).is_some_and(|arg| arg == "shim") {
+    let first = args.nth(1).unwrap_or_default();
+    if first == "shim" {
         return cutover_runtime::shim::main(args);
+    }
+    if first == provision::ENTER {
+        return provision::enter(args);
+    }
+    if first == provision::OUTSIDE {
+        return provision::outside(args);
     }
     cli::main()
 }

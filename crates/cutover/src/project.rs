@@ -228,7 +228,7 @@ type Versions = BTreeMap<String, Digest>;
 fn keep_all(kept: &Secrets, service: &str, what: &str, mounts: &[FileMount]) -> Outcome<Versions> {
     let mut versions = Versions::new();
     for mount in mounts {
-        let contents = contents(mount).map_err(|failure| {
+        let contents = contents(&mount.from).map_err(|failure| {
             let name = &mount.source;
             Failure {
                 error: failure.error.map(|error| {
@@ -244,8 +244,8 @@ fn keep_all(kept: &Secrets, service: &str, what: &str, mounts: &[FileMount]) -> 
 }
 
 #[expect(clippy::disallowed_methods, reason = "a secret may come from the environment")]
-fn contents(mount: &FileMount) -> Outcome<Vec<u8>> {
-    match &mount.from {
+fn contents(from: &FileSource) -> Outcome<Vec<u8>> {
+    match from {
         FileSource::File(path) => {
             let size = size_of(Path::new(path)).kind(Kind::Config)?;
             if size > secrets::LIMIT {
@@ -337,6 +337,18 @@ fn with_services(
     Ok(wanted)
 }
 
+/// Reads a build secret of service `name`.
+fn of_build(name: &str) -> impl Fn(&str, &FileSource) -> Outcome<Vec<u8>> {
+    move |id, from| {
+        contents(from).map_err(|failure| Failure {
+            error: failure.error.map(|error| {
+                error.context(format!("failed to read build secret `{id}` of service `{name}`"))
+            }),
+            ..failure
+        })
+    }
+}
+
 fn build_service(
     ctx: &Ctx,
     store: &Store,
@@ -345,7 +357,7 @@ fn build_service(
     reference: &Reference,
     choice: BuildChoice,
 ) -> Outcome<Digest> {
-    use cutover_build::{DockerfileSource, ExtraHost, Network};
+    use cutover_build::{DockerfileSource, Network};
     let mut options = build::options(ctx, store, PathBuf::from(&wanted.context));
     for (name, value) in &wanted.additional_contexts {
         build::contexts::add(&mut options, name, value)?;
@@ -368,13 +380,8 @@ fn build_service(
         Some("host") => Network::Host,
         _ => Network::Default,
     };
-    for (host, address) in &wanted.extra_hosts {
-        let address = address.parse().kind(Kind::Config)?;
-        options.extra_hosts.push(ExtraHost { name: host.clone(), address });
-    }
-    if let [one] = wanted.platforms.as_slice() {
-        options.platform = Some(build::platform(one)?);
-    }
+    options.pull = wanted.pull;
+    build::service::apply(&mut options, wanted, &of_build(name))?;
     let _held = build::contexts::open(ctx, store, &mut options, &wanted.context, false)?;
     let built = build::execute_for_service(ctx, store, &options, name)?;
     Ok(built.image)

@@ -26,6 +26,11 @@ pub(crate) fn find(context: &Path, source: &DockerfileSource) -> Result<Found, B
             let bytes = bytes.clone();
             return Ok(Found { name: "Dockerfile".to_owned(), bytes, path: None });
         }
+        // Its text is made of all that was asked for; there is nothing in it to check.
+        DockerfileSource::Provision(_) => {
+            let (name, bytes) = ("--provision".to_owned(), b"FROM scratch\n".to_vec());
+            return Ok(Found { name, bytes, path: None });
+        }
         DockerfileSource::Path(path) => path.clone(),
         DockerfileSource::Default => {
             let names = ["Dockerfile", "dockerfile"].into_iter();

@@ -35,6 +35,7 @@ pub fn prepare(
     let remotes = Remotes::new(options, world, &options.cancel);
     let material = material(&remotes, source, keep_git).map_err(boxed("get the build context"))?;
     let dockerfile = match (&material.dockerfile, &options.dockerfile) {
+        (_, DockerfileSource::Provision(steps)) => DockerfileSource::Provision(steps.clone()),
         (_, DockerfileSource::Inline(bytes)) => DockerfileSource::Inline(bytes.clone()),
         (Some(bytes), _) => DockerfileSource::Inline(bytes.clone()),
         // Not of the context: a file of the user's.

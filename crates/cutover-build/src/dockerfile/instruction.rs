@@ -2,6 +2,7 @@
 
 use super::heredoc::Heredoc;
 use super::mount::MountFlag;
+use crate::provision::Provision;
 
 /// A range of lines, from 1, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +83,8 @@ pub enum Kind {
     Maintainer(String),
     /// The trigger's text, heredocs included.
     Onbuild(String),
+    /// Of `--provision`, with what it sees; nobody can write it.
+    Provision(Provision, Vec<MountFlag>),
     Run(Run),
     Shell(Vec<String>),
     Stopsignal(String),
@@ -105,6 +108,7 @@ impl Kind {
             Self::Label(_) => "LABEL",
             Self::Maintainer(_) => "MAINTAINER",
             Self::Onbuild(_) => "ONBUILD",
+            Self::Provision(..) => "PROVISION",
             Self::Run(_) => "RUN",
             Self::Shell(_) => "SHELL",
             Self::Stopsignal(_) => "STOPSIGNAL",

@@ -240,7 +240,19 @@ impl Solver<'_> {
 }
 
 impl Mounted {
-    fn add(&mut self, target: String, source: StepSource, is_file: bool) {
+    /// Where a directory that is mounted as it is lies on this machine.
+    pub(super) fn on_host(&self, target: &str) -> Option<PathBuf> {
+        self.mounts.iter().find(|mount| mount.target == target).and_then(|mount| {
+            match &mount.source {
+                StepSource::Directory { root, path, .. } => {
+                    Some(root.join(path.trim_start_matches('/')))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    pub(super) fn add(&mut self, target: String, source: StepSource, is_file: bool) {
         self.places.retain(|(place, _)| *place != target);
         self.places.push((target.clone(), is_file));
         self.mounts.push(StepMount { target, source });

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cutover_store::Draft;
 
+use super::provision::Prepared;
 use super::steps::{Failure, Step};
 use super::{Solver, stubs};
 use crate::op::RunOp;
@@ -33,7 +34,8 @@ impl Solver<'_> {
         let scratch = tempfile::Builder::new()
             .prefix("run-")
             .tempdir_in(self.world.store.root().join("tmp"))?;
-        let mounted = self.mounted(run, step, scratch.path())?;
+        let mut mounted = self.mounted(run, step, scratch.path())?;
+        let mut tool = self.prepare(run, draft, &mut mounted, scratch.path())?;
         let stubs = stubs::make(scratch.path(), &draft.lowers, &mounted.places)?;
         let mut files = Vec::new();
         if let Some((path, content)) = &run.script {
@@ -50,6 +52,7 @@ impl Solver<'_> {
                 env.push(format!("{name}={value}"));
             }
         }
+        env.extend(tool.iter().flat_map(|tool| tool.env.clone()));
         // SSH_AUTH_SOCK of the Dockerfile wins, a secret's variable wins over everything.
         for entry in &mounted.env {
             let name = entry.split('=').next().unwrap_or_default();
@@ -66,9 +69,9 @@ impl Solver<'_> {
                 .collect(),
             upper: draft.upper.clone(),
             work: draft.work.clone(),
-            args: run.args.clone(),
+            args: tool.as_ref().map_or(&run.args, |tool| &tool.args).clone(),
             env,
-            cwd: run.cwd.clone(),
+            cwd: tool.as_ref().map_or(&run.cwd, |tool| &tool.cwd).clone(),
             user: run.user.clone(),
             hostname: self.hostname().to_owned(),
             network: self.network(run.network),
@@ -78,6 +81,8 @@ impl Solver<'_> {
             mounts: mounted.mounts.clone(),
             insecure: run.insecure,
             limits: self.options.limits.clone(),
+            init: tool.as_ref().is_some_and(Prepared::init),
+            outside: tool.as_mut().and_then(|tool| tool.outside.take()),
         };
         let mut tail = Tail::default();
         let mut output = |stream, bytes: &[u8]| {
@@ -86,6 +91,7 @@ impl Solver<'_> {
             self.world.progress.on(Event::Output { step: id, stream, bytes, at });
         };
         let code = self.world.runner.run(&container, &mut output, &self.cancel)?;
+        let code = tool.as_ref().map_or(code, |tool| tool.verdict(code));
         if code != 0 {
             return Err(match free_space(&draft.upper) {
                 Some(free) if free < ALMOST_FULL => {
@@ -96,6 +102,9 @@ impl Solver<'_> {
             });
         }
         mounted.check_unchanged()?;
+        if let Some(tool) = tool {
+            tool.sweep(&draft.upper)?;
+        }
         Ok(stubs.sweep(&draft.upper)?)
     }
 }

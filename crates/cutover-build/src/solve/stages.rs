@@ -97,7 +97,7 @@ impl Solver<'_> {
     }
 
     /// The stage `index`, built here unless somebody builds it already.
-    fn stage(&self, index: usize) -> Result<Arc<Done>, BuildError> {
+    pub(super) fn stage(&self, index: usize) -> Result<Arc<Done>, BuildError> {
         self.stages.get(&index, || self.build_stage(index).map(Arc::new))
     }
 
@@ -129,7 +129,11 @@ impl Solver<'_> {
         let acts = |instruction: &&Instruction| {
             matches!(
                 instruction.kind,
-                Kind::Add(_) | Kind::Copy(_) | Kind::Run(_) | Kind::Workdir(_)
+                Kind::Add(_)
+                    | Kind::Copy(_)
+                    | Kind::Provision(..)
+                    | Kind::Run(_)
+                    | Kind::Workdir(_)
             )
         };
         let from_image = matches!(self.graph.nodes[index].base, Base::Image(_));
@@ -169,6 +173,7 @@ impl Solver<'_> {
         instruction: &Instruction,
         numbering: &mut Numbering,
     ) -> Result<(), BuildError> {
+        self.check_provision(instruction)?;
         let shown = done.stage.shown(&instruction.code, self.shared);
         let op = done.stage.apply(instruction, self.shared).map_err(|error| match error {
             StageError::Expand(error) => self.wrong(instruction.lines, error.to_string(), None),

@@ -2,9 +2,10 @@
 
 use super::{Shared, Stage, StageError};
 use crate::dockerfile::expand::Variables as _;
-use crate::dockerfile::{Arg, CommandLine, Run, announced_heredoc};
+use crate::dockerfile::{Arg, CommandLine, MountFlag, Run, RunNetwork, announced_heredoc};
 use crate::mount::Mount;
 use crate::op::{Op, RunOp};
+use crate::provision::{FOLDER, Provision};
 
 impl Stage {
     pub(super) fn run(&mut self, run: &Run, shared: &Shared) -> Result<Op, StageError> {
@@ -27,6 +28,39 @@ impl Stage {
             script,
             mounts,
             insecure: run.insecure,
+            provision: None,
+        }))
+    }
+
+    /// A script, playbook or manifest: always root's, in its own folder.
+    pub(super) fn provision(
+        &mut self,
+        step: &Provision,
+        mounts: &[MountFlag],
+        shared: &Shared,
+    ) -> Result<Op, StageError> {
+        let words = ["PROVISION".to_owned(), step.to_string()];
+        let line = self.history_line(&words);
+        let mounts = mounts.iter().map(|flag| {
+            let expand = |text: &str| self.expand(text, shared);
+            Mount::read(flag, "/", expand).map_err(StageError::Invalid)
+        });
+        let mounts = mounts.collect::<Result<_, _>>()?;
+        self.commit(line, false);
+        if let Some(last) = self.image.history.last_mut() {
+            last.comment = Some("cutover.provision.v0".to_owned());
+        }
+        Ok(Op::Run(RunOp {
+            args: words.to_vec(),
+            env: self.vars.entries(),
+            proxies: shared.proxies.clone(),
+            cwd: FOLDER.to_owned(),
+            user: "0".to_owned(),
+            network: RunNetwork::Default,
+            script: None,
+            mounts,
+            insecure: false,
+            provision: Some(step.clone()),
         }))
     }
 

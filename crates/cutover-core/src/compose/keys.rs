@@ -61,6 +61,9 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section { name: "(top level)", keys: TOP },
     Section { name: "services.*", keys: SERVICE },
     Section { name: "services.*.build", keys: BUILD },
+    Section { name: "services.*.build.secrets", keys: BUILD_SECRET },
+    Section { name: "services.*.build.x-cutover", keys: PROVISION },
+    Section { name: "services.*.build.x-cutover.provision", keys: PROVISION_STEP },
     Section { name: "services.*.deploy", keys: DEPLOY },
     Section { name: "services.*.deploy.update_config", keys: UPDATE_CONFIG },
     Section { name: "services.*.deploy.resources", keys: DEPLOY_RESOURCES },
@@ -218,17 +221,41 @@ static BUILD: &[Key] = &[
     yes("network", "`none` or `host`, for `RUN`"),
     yes("extra_hosts", "for `RUN`"),
     yes("additional_contexts", "map or list of name and folder"),
+    yes(
+        "secrets",
+        "for `RUN --mount=type=secret`: keys of the top-level `secrets`; `target` is the id",
+    ),
+    yes("ssh", "for `RUN --mount=type=ssh`: `default`, or names with sockets of agents"),
+    yes("ulimits", "of `RUN`"),
+    yes("shm_size", "of `/dev/shm` in `RUN`, 64 MiB unless written"),
+    yes("entitlements", "`network.host`, `security.insecure`"),
+    yes("x-cutover", "an image without a Dockerfile: scripts, playbooks, manifests"),
     ignored("cache_from", "the build cache is this machine's"),
     ignored("cache_to", "the build cache is this machine's"),
-    ignored("entitlements", "there is no build daemon that would ask"),
     ignored("isolation", "it is for Windows containers"),
     ignored("provenance", "attestations are not written"),
     ignored("sbom", "attestations are not written"),
     refused("privileged", "`RUN` is never privileged"),
-    refused("secrets", "build secrets are not there yet"),
-    refused("shm_size", "`RUN` has 64 MiB"),
-    refused("ssh", "SSH forwarding is not there yet"),
-    refused("ulimits", "`RUN` has the machine's limits"),
+];
+
+static BUILD_SECRET: &[Key] = &[
+    yes("source", "a key of the top-level `secrets`"),
+    yes("target", "the id in the Dockerfile, `source` unless written"),
+    ignored("uid", "the Dockerfile says who may read it"),
+    ignored("gid", "the Dockerfile says who may read it"),
+    ignored("mode", "the Dockerfile says who may read it"),
+];
+
+static PROVISION: &[Key] = &[
+    yes("from", "the base image"),
+    yes("provision", "list of steps, each a layer: map or text `shell=setup.sh`"),
+    yes("change", "Dockerfile instructions for the config, text or list: `CMD [\"nginx\"]`"),
+];
+
+static PROVISION_STEP: &[Key] = &[
+    yes("shell", "a script, within the context"),
+    yes("ansible", "a playbook, within the context"),
+    yes("puppet", "a manifest, within the context"),
 ];
 
 static DEPLOY: &[Key] = &[

@@ -7,6 +7,7 @@ mod environment;
 mod limits;
 mod mounts;
 mod networks;
+mod provision;
 mod routing;
 
 use super::ReadFile;
@@ -76,7 +77,10 @@ impl Reader<'_, '_> {
     fn image(&self, cx: &mut Context, service: &mut Service) {
         service.image =
             self.fields.get("image").and_then(|at| cx.parse(&at, str::parse::<Reference>));
-        service.build = self.fields.get("build").map(|at| build::build(cx, &at, self.variables));
+        service.build = self
+            .fields
+            .get("build")
+            .map(|at| build::build(cx, &at, self.variables, &self.shared.secrets));
         service.platform = self.fields.get("platform").and_then(|at| cx.parse(&at, platform));
         let policies = [
             ("missing", PullPolicy::Missing),

@@ -7,6 +7,8 @@ mod interrupt;
 mod outputs;
 pub(crate) mod platforms;
 pub(crate) mod progress;
+pub(crate) mod provision;
+pub(crate) mod service;
 mod steps;
 pub(crate) mod travel;
 
@@ -90,9 +92,11 @@ pub(super) struct Build {
     contexts: contexts::Contexts,
     #[command(flatten)]
     cache: cache::Cache,
+    #[command(flatten)]
+    provision: provision::Flags,
     /// Files for COPY and ADD: a directory, a tar, a git or HTTP address; `-` is stdin
-    #[arg(value_name = "CONTEXT")]
-    context: String,
+    #[arg(value_name = "CONTEXT", required_unless_present = "provision")]
+    context: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,7 +109,8 @@ enum NetworkChoice {
 impl Build {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let store = ctx.store()?;
-        let mut options = options(ctx, &store, PathBuf::from(&self.context));
+        let context = self.context.unwrap_or_else(|| ".".to_owned());
+        let mut options = options(ctx, &store, PathBuf::from(&context));
         options.dockerfile = match self.file {
             None => DockerfileSource::Default,
             Some(path) if path.as_os_str() == "-" => DockerfileSource::Inline(stdin()?),
@@ -133,9 +138,10 @@ impl Build {
             .map(cutover_core::units::parse_size)
             .transpose()
             .kind(Kind::Usage)?;
+        self.provision.apply(&mut options)?;
         self.steps.apply(&mut options)?;
         self.contexts.apply(&mut options)?;
-        let _held = contexts::open(ctx, &store, &mut options, &self.context, self.quiet)?;
+        let _held = contexts::open(ctx, &store, &mut options, &context, self.quiet)?;
         self.cache.apply(&mut options);
         if self.cache.list_context(ctx, &options)? {
             return Ok(());

@@ -1,13 +1,22 @@
 //! `build`, short and long form.
 
+use indexmap::IndexMap;
+
 use crate::compose::context::{At, Context};
 use crate::compose::interpolate::Lookup as _;
 use crate::compose::source::{Variables, resolve_path};
-use crate::service::Build;
+use crate::service::{Build, Entitlement, FileSource};
 
+use super::limits::ulimits;
 use super::networks::hosts;
+use super::provision;
 
-pub(super) fn build(cx: &mut Context, at: &At<'_>, variables: &Variables<'_>) -> Build {
+pub(super) fn build(
+    cx: &mut Context,
+    at: &At<'_>,
+    variables: &Variables<'_>,
+    secrets: &IndexMap<String, FileSource>,
+) -> Build {
     if !at.is_map() {
         let context = cx.text(at).unwrap_or_default();
         let context = folder(cx, at, &context);
@@ -77,7 +86,72 @@ pub(super) fn build(cx: &mut Context, at: &At<'_>, variables: &Variables<'_>) ->
         network: network.map(str::to_owned),
         extra_hosts: fields.get("extra_hosts").map(|at| hosts(cx, &at)).unwrap_or_default(),
         additional_contexts,
+        secrets: fields.get("secrets").map(|at| of_secrets(cx, &at, secrets)).unwrap_or_default(),
+        ssh: fields.get("ssh").map(|at| ssh(cx, &at)).unwrap_or_default(),
+        ulimits: fields.get("ulimits").map(|at| ulimits(cx, &at)).unwrap_or_default(),
+        shm_size: fields.get("shm_size").and_then(|at| cx.size(&at)).filter(|bytes| *bytes > 0),
+        entitlements: fields.get("entitlements").map(|at| rights(cx, &at)).unwrap_or_default(),
+        provision: provision::provisioning(cx, &fields),
     }
+}
+
+/// Keys of the top-level secrets, by the id that the Dockerfile uses.
+fn of_secrets(
+    cx: &mut Context,
+    at: &At<'_>,
+    known: &IndexMap<String, FileSource>,
+) -> IndexMap<String, FileSource> {
+    let mut secrets = IndexMap::new();
+    for at in cx.list(at) {
+        let (key, id) = if at.is_map() {
+            let fields = cx.fields(&at, "services.*.build.secrets");
+            let text = |cx: &mut Context, key| fields.get(key).and_then(|at| cx.text(&at));
+            let Some(source) = text(cx, "source") else {
+                cx.error(&at, "`source` is missing");
+                continue;
+            };
+            (source, text(cx, "target"))
+        } else {
+            let Some(key) = cx.text(&at) else { continue };
+            (key, None)
+        };
+        match known.get(&key) {
+            Some(source) => {
+                // Docker compose takes a path, too: its last part is the id.
+                let id = id.unwrap_or(key);
+                let id = id.rsplit('/').next().unwrap_or_default().to_owned();
+                secrets.insert(id, source.clone());
+            }
+            None => {
+                let hint = "define it under the top-level `secrets`";
+                cx.error_hint(&at, format!("there is no secret `{key}`"), hint);
+            }
+        }
+    }
+    secrets
+}
+
+/// `default`, `NAME=SOCKET`, or a map of these.
+fn ssh(cx: &mut Context, at: &At<'_>) -> IndexMap<String, Option<String>> {
+    let mut agents = IndexMap::new();
+    for (name, socket, at) in cx.pairs(at) {
+        let socket = socket.filter(|socket| !socket.is_empty());
+        if socket.is_none() && name != "default" {
+            let hint = "write `default` for the agent of SSH_AUTH_SOCK";
+            cx.error_hint(&at, format!("agent `{name}` has no socket"), hint);
+        }
+        let socket = socket.map(|socket| resolve_path(cx.dir(&at), &socket));
+        agents.insert(name, socket);
+    }
+    agents
+}
+
+fn rights(cx: &mut Context, at: &At<'_>) -> Vec<Entitlement> {
+    let words = [
+        ("network.host", Entitlement::NetworkHost),
+        ("security.insecure", Entitlement::SecurityInsecure),
+    ];
+    cx.list(at).iter().filter_map(|at| cx.choice(at, &words)).collect()
 }
 
 /// A context that is not a folder: a Git or HTTP address, an image, a service's image.

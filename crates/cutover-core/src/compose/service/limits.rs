@@ -179,7 +179,7 @@ fn device(text: &str) -> Result<String, String> {
     Ok(format!("{source}:{target}:{permissions}"))
 }
 
-fn ulimits(cx: &mut Context, at: &At<'_>) -> IndexMap<String, Ulimit> {
+pub(super) fn ulimits(cx: &mut Context, at: &At<'_>) -> IndexMap<String, Ulimit> {
     const NAMES: [&str; 15] = [
         "as",
         "core",

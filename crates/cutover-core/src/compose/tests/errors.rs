@@ -358,6 +358,23 @@ fn every_wrong_form_is_named() {
         &["services.web.build.dockerfile: `dockerfile` and `dockerfile_inline` exclude each other"],
     );
     check(
+        "build: {secrets: [none], ssh: [git], entitlements: [x]}",
+        &[
+            "services.web.build.secrets[0]: there is no secret `none`",
+            "services.web.build.ssh[0]: agent `git` has no socket",
+            "services.web.build.entitlements[0]: `x` must be one of `network.host`, `security.insecure`",
+        ],
+    );
+    check(
+        "build: {dockerfile: a, x-cutover: {provision: [chef=x, {shell: a, puppet: b}]}}",
+        &[
+            "services.web.build.dockerfile: `dockerfile` and `x-cutover` exclude each other",
+            "services.web.build.x-cutover: `from` is missing",
+            "services.web.build.x-cutover.provision[0]: `chef=x` is not `shell=FILE`, `ansible=PLAYBOOK` or `puppet=MANIFEST`",
+            "services.web.build.x-cutover.provision[1]: a step has one of `shell`, `ansible`, `puppet`",
+        ],
+    );
+    check(
         "depends_on: {db: {condition: healthy}}",
         &[
             "services.web.depends_on.db.condition: `healthy` must be one of `service_started`, `service_healthy`, `service_completed_successfully`",

@@ -267,6 +267,37 @@ fn builds() {
 }
 
 #[test]
+fn what_run_may_use() {
+    let project = parse_text(
+        "secrets: {token: {file: t.txt}, key: {environment: KEY}}\n\
+         services:\n  a:\n    build:\n      context: .\n      secrets: [token, {source: key, target: k}]\n      \
+         ssh: [default, git=run/agent]\n      ulimits: {nofile: {soft: 1, hard: 2}, core: 0}\n      \
+         shm_size: 1g\n      entitlements: [network.host]\n",
+    );
+    let project = project.unwrap();
+    let build = project.services["a"].build.clone().unwrap();
+    let secrets: Vec<String> =
+        build.secrets.iter().map(|(id, from)| format!("{id} {from:?}")).collect();
+    assert_eq!(secrets, ["token File(\"/srv/shop/t.txt\")", "k Environment(\"KEY\")"]);
+    assert_eq!(build.ssh["default"], None);
+    assert_eq!(build.ssh["git"].as_deref(), Some("/srv/shop/run/agent"));
+    assert_eq!((build.ulimits["nofile"].hard, build.ulimits["core"].soft), (2, 0));
+    assert_eq!(build.shm_size, Some(1 << 30));
+    assert_eq!(build.entitlements, [crate::service::Entitlement::NetworkHost]);
+}
+
+#[test]
+fn images_without_a_dockerfile() {
+    let service = web(
+        "build: {context: web, x-cutover: {from: 'debian:bookworm-slim', provision: [shell=setup.sh, {ansible: site.yml}], change: 'CMD [\"a\"]'}}",
+    );
+    let provision = service.build.unwrap().provision.unwrap();
+    assert_eq!(provision.from, "debian:bookworm-slim");
+    assert_eq!(provision.steps, ["shell=setup.sh", "ansible=site.yml"]);
+    assert_eq!(provision.changes, ["CMD [\"a\"]"]);
+}
+
+#[test]
 fn a_routable_service_in_few_lines() {
     let service = web(
         "x-cutover:\n  port: 80\n  routes: [{host: Example.org, path: /}]\n  verify: [{http: {path: /, status: 200, contains: hi}}, {command: [php, check.php]}]\n  standby: running\n  drain_timeout: 10s\n  hold_timeout: 30s\n  exec: taint\n  health: {path: /up}",

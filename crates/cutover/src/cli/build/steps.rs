@@ -85,9 +85,9 @@ fn usage(text: impl Into<String>) -> Failure {
 }
 
 /// Most bytes of a secret, as in BuildKit.
-const MAX_SECRET: u64 = 500 * 1024;
+pub(super) const MAX_SECRET: u64 = 500 * 1024;
 
-fn secret(text: &str, env: Env<'_>) -> Outcome<(String, Secret)> {
+pub(super) fn secret(text: &str, env: Env<'_>) -> Outcome<(String, Secret)> {
     let bad = |why: &str| {
         usage(format!("`--secret {text}`: {why}"))
             .hint("write `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`")
@@ -138,7 +138,7 @@ fn read(path: &Path) -> Outcome<Vec<u8>> {
     Ok(bytes)
 }
 
-fn agent(text: &str, env: Env<'_>) -> Outcome<(String, PathBuf)> {
+pub(super) fn agent(text: &str, env: Env<'_>) -> Outcome<(String, PathBuf)> {
     let (id, path) = match text.split_once('=') {
         Some((id, path)) => (id, PathBuf::from(path)),
         None => {
