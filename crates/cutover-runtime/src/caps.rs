@@ -100,6 +100,19 @@ impl CapSet {
         })
     }
 
+    /// The set of these names (with `CAP_`, as bundles have them), and those that nobody knows.
+    pub fn named(names: &[String]) -> (Self, Vec<String>) {
+        let mut set = Self(0);
+        let mut unknown = Vec::new();
+        for name in names {
+            match name.strip_prefix("CAP_").and_then(bit) {
+                Some(bit) => set.0 |= bit,
+                None => unknown.push(name.clone()),
+            }
+        }
+        (set, unknown)
+    }
+
     /// Whether it holds the capability of that name (without `CAP_`).
     pub fn has(self, name: &str) -> bool {
         bit(name).is_some_and(|bit| self.0 & bit != 0)

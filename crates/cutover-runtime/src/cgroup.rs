@@ -6,6 +6,7 @@
 //! Processes are never moved in from outside (that costs a grace period): they are born in the v2 group and write
 //! themselves into the v1 ones. What we run on the host for longer than its starter lives is in `cutover/host`.
 
+mod bundle;
 mod devices;
 mod files;
 mod hierarchy;
@@ -27,9 +28,10 @@ pub use join::outlive;
 pub(crate) use join::{Entrance, host_group};
 pub use stats::Stats;
 
-/// The groups of one container. Cheap to make from a name; owns nothing until [`Cgroup::remove`].
+/// The groups of one container, or of a bundle's anywhere. Cheap to make from a name; owns nothing until [`Cgroup::remove`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup {
+    /// Below each mount point.
     name: String,
     hierarchies: Hierarchies,
 }
@@ -129,12 +131,13 @@ impl Cgroup {
         if !name.split('/').all(word) {
             return Err(CgroupError::Name { name: name.to_owned() });
         }
-        Ok(Self { name: name.to_owned(), hierarchies: Hierarchies::of_this_machine()? })
+        let name = format!("{PARENT}/{name}");
+        Ok(Self { name, hierarchies: Hierarchies::of_this_machine()? })
     }
 
     /// Its relative name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.strip_prefix("cutover/").unwrap_or(&self.name)
     }
 
     /// Whether any of its groups exists.
@@ -268,9 +271,8 @@ impl Cgroup {
     }
 }
 
-/// `cutover/NAME` below a mount point.
 fn group_path(mount: &Path, name: &str) -> PathBuf {
-    mount.join(PARENT).join(name)
+    mount.join(name)
 }
 
 #[cfg(test)]

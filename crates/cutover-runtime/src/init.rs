@@ -24,9 +24,9 @@ mod prepare;
 mod program;
 mod reaper;
 mod report;
-mod target;
-mod terminal;
-mod user;
+pub(crate) mod target;
+pub(crate) mod terminal;
+pub(crate) mod user;
 
 use std::fmt;
 use std::io;
@@ -190,6 +190,12 @@ impl fmt::Display for ExitStatus {
             Self::Signaled(signal) => write!(f, "signal {signal}"),
         }
     }
+}
+
+/// The kernel's number of a resource limit, if its bounds can be.
+pub(crate) fn limit(ulimit: &crate::spec::Ulimit) -> Result<u32, CreateError> {
+    plan::limits(std::slice::from_ref(ulimit))
+        .map(|limits| limits.first().map_or(0, |limit| limit.resource))
 }
 
 /// Makes everything but runs nothing: the child waits before `execve`, the network is down.

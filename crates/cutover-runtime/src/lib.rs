@@ -13,6 +13,7 @@ pub mod logs;
 pub mod merge;
 pub mod mounts;
 pub mod net;
+pub mod oci;
 pub mod restart;
 pub mod seccomp;
 pub mod shim;

@@ -29,5 +29,15 @@ pub fn filter(seccomp: &Seccomp, caps: CapSet) -> Result<Option<Vec<Instruction>
     }
 }
 
+/// The filter that a bundle's `linux.seccomp` asks for, and flags for loading it. Whatever architectures it lists,
+/// only native calls pass.
+pub fn bundle_filter(
+    value: &serde_json::Value,
+    caps: CapSet,
+) -> Result<(Vec<Instruction>, u32), ProfileError> {
+    let (policy, flags) = profile::of_bundle(value, caps)?;
+    Ok((compile::compile(&policy), flags))
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! `cutover`: build, release, switch and go back, in one binary.
 //!
 //! `main` only dispatches: the shim first (it must stay tiny, so nothing is set up before it),
-//! then the command line. Each command lives in a file of its own under [`cli`].
+//! then the OCI runtime, then the command line. Each command lives in a file of its own under [`cli`].
 
 mod agent;
 mod cli;
@@ -31,7 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    let first = args.nth(1).unwrap_or_default();
+    let name = args.next().unwrap_or_default();
+    let first = args.next().unwrap_or_default();
     if first == "shim" {
         return cutover_runtime::shim::main(args);
     }
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
     }
     if first == provision::OUTSIDE {
         return provision::outside(args);
+    }
+    if cli::runtime::is_called(&name, &first) {
+        return cli::runtime::main();
     }
     cli::main()
 }

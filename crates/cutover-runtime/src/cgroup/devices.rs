@@ -49,6 +49,10 @@ impl DeviceRule {
         Self { kind, major: None, minor: None, read: false, write: false, make: true }
     }
 
+    fn is_all(&self) -> bool {
+        self.read && self.write && self.make
+    }
+
     /// `c 1:3 rwm`
     fn v1(&self) -> String {
         let kind = if self.kind == DeviceType::Character { 'c' } else { 'b' };
@@ -91,6 +95,88 @@ pub(super) fn restrict(
         return Err(CgroupError::Missing { what: "devices", controller: "devices" });
     };
     attach(&v2.group(name), rules)
+}
+
+/// Applies a bundle's rules in their order on what is there, then [`DEFAULT`]'s devices, without which no container
+/// works; on v2 at once, by the last rule that matches.
+pub(super) fn in_order(
+    hierarchies: &Hierarchies,
+    name: &str,
+    rules: &[(bool, Option<DeviceType>, DeviceRule)],
+) -> Result<(), CgroupError> {
+    if let Some(v1) = hierarchies.v1("devices") {
+        let dir = Dir::open(&v1.group(name))?;
+        for (allow, kind, rule) in rules {
+            let file = if *allow { "devices.allow" } else { "devices.deny" };
+            match kind {
+                // The kernel knows `a` only as everything at once.
+                None if rule.major.is_none() && rule.minor.is_none() && rule.is_all() => {
+                    dir.write(file, "a")?;
+                }
+                None => {
+                    for kind in [DeviceType::Character, DeviceType::Block] {
+                        dir.write(file, &DeviceRule { kind, ..*rule }.v1())?;
+                    }
+                }
+                Some(kind) => dir.write(file, &DeviceRule { kind: *kind, ..*rule }.v1())?,
+            }
+        }
+        return Ok(());
+    }
+    let Some(v2) = hierarchies.v2() else {
+        return Err(CgroupError::Missing { what: "devices", controller: "devices" });
+    };
+    let group = v2.group(name);
+    let fd = Dir::open(&group)?.into_fd();
+    bpf::attach_device_filter(std::os::fd::AsFd::as_fd(&fd), &ordered_program(rules))
+        .map_err(context("attach a device filter to", &group))
+}
+
+/// As [`program`], from the last rule to the first; what none matches is allowed, as in a fresh group.
+fn ordered_program(rules: &[(bool, Option<DeviceType>, DeviceRule)]) -> Vec<u64> {
+    let mut code = vec![
+        load(2, 0),
+        instruction(0xbc, 3, 2, 0, 0),
+        instruction(0x54, 2, 0, 0, 0xffff),
+        instruction(0x74, 3, 0, 0, 16),
+        load(4, 4),
+        load(5, 8),
+    ];
+    for (allow, kind, rule) in rules.iter().rev() {
+        code.extend(verdict(*allow, *kind, rule));
+    }
+    code.push(instruction(0xb4, 0, 0, 0, 1));
+    code.push(EXIT);
+    code
+}
+
+/// Allows when all that is asked for is in the rule, denies when any of it is.
+fn verdict(allow: bool, kind: Option<DeviceType>, rule: &DeviceRule) -> Vec<u64> {
+    let access = i32::from(rule.make) | i32::from(rule.read) << 1 | i32::from(rule.write) << 2;
+    let mut tests = Vec::new();
+    tests.extend(kind.map(|kind| (2, if kind == DeviceType::Character { 2 } else { 1 })));
+    tests.extend(rule.major.map(|major| (4, major.cast_signed())));
+    tests.extend(rule.minor.map(|minor| (5, minor.cast_signed())));
+    let length = tests.len() + if rule.is_all() { 0 } else { 3 } + 2;
+    let mut code = Vec::with_capacity(length);
+    let rest = |done: usize| i16::try_from(length - done - 1).unwrap_or(i16::MAX);
+    for (register, value) in tests {
+        code.push(instruction(0x56, register, 0, rest(code.len()), value));
+    }
+    if !rule.is_all() {
+        code.push(instruction(0xbc, 1, 3, 0, 0));
+        code.push(instruction(0x54, 1, 0, 0, access));
+        code.push(if allow {
+            // Unless w1 == access, on to the next rule.
+            instruction(0x5e, 1, 3, rest(code.len()), 0)
+        } else {
+            // When w1 == 0, on to the next rule.
+            instruction(0x16, 1, 0, rest(code.len()), 0)
+        });
+    }
+    code.push(instruction(0xb4, 0, 0, 0, i32::from(allow)));
+    code.push(EXIT);
+    code
 }
 
 /// Attaches the filter to a v2 group.

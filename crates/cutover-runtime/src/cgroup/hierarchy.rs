@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{self, Dir};
-use super::{CgroupError, PARENT, group_path};
+use super::{CgroupError, group_path};
 
 /// Version of a hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Hierarchy {
     pub(super) fn make_parents(&self, name: &str) -> Result<(), CgroupError> {
         let (group, mut path) = (self.group(name), self.mount.clone());
         self.hand_down(&path)?;
-        for part in [PARENT].into_iter().chain(name.split('/')) {
+        for part in name.split('/') {
             path.push(part);
             if path == group {
                 break;

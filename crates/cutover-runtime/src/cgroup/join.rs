@@ -27,7 +27,7 @@ pub(crate) type Trees = Vec<(CString, OwnedFd)>;
 
 /// Where our processes live that outlive who started them, beside the containers' groups. In the group of the login
 /// session or the service that they were started from, systemd would end them with it.
-const HOST: &str = "host";
+const HOST: &str = "cutover/host";
 
 /// The group of shims, for `CLONE_INTO_CGROUP`; `None` where there is no v2, by which systemd finds processes.
 pub(crate) fn host_group() -> Option<OwnedFd> {

@@ -84,7 +84,8 @@ fn what_outlives_its_starter_has_a_group() {
     };
     let mut child = Command::new("/bin/sleep").arg("1000").spawn().expect("sleep");
     outlive(child.id());
-    let procs = fs_err::read_to_string(v2.group("host").join("cgroup.procs")).expect("processes");
+    let procs =
+        fs_err::read_to_string(v2.group("cutover/host").join("cgroup.procs")).expect("processes");
     child.kill().expect("kill");
     child.wait().expect("wait");
     assert!(procs.lines().any(|pid| pid == child.id().to_string()), "{procs}");

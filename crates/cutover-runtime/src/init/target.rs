@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 /// An absolute path inside a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// As shown: absolute and clean.
     display: String,
     /// Without the leading `/`; `.` for the root.
@@ -29,14 +29,14 @@ struct Component {
 
 /// What a target has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
 }
 
 impl Target {
     /// Cleans an absolute path as docker does: `.`, `..` and doubled slashes vanish without looking at the disk.
-    pub(super) fn new(path: &str) -> Result<Self, String> {
+    pub(crate) fn new(path: &str) -> Result<Self, String> {
         if !path.starts_with('/') {
             return Err(format!("`{path}` is not an absolute path"));
         }
@@ -63,27 +63,27 @@ impl Target {
     }
 
     /// The clean absolute path.
-    pub(super) fn display(&self) -> &str {
+    pub(crate) fn display(&self) -> &str {
         &self.display
     }
 
     /// How deep it lies; the root is 0.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.components.len()
     }
 
     /// Whether it is `path` or below it.
-    pub(super) fn is_within(&self, path: &str) -> bool {
+    pub(crate) fn is_within(&self, path: &str) -> bool {
         self.display.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Opens it below `root`, following symlinks inside, never magic links. Fit for the child of `clone3`.
-    pub(super) fn open(&self, root: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open(&self, root: BorrowedFd<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
         open_inside(root, &self.full, flags | OFlags::CLOEXEC)
     }
 
     /// Opens it below `root` as a path, making what is missing. Fit for the child of `clone3`.
-    pub(super) fn ensure(&self, root: BorrowedFd<'_>, kind: Kind) -> Result<OwnedFd, Errno> {
+    pub(crate) fn ensure(&self, root: BorrowedFd<'_>, kind: Kind) -> Result<OwnedFd, Errno> {
         match open_inside(root, &self.full, OFlags::PATH | OFlags::CLOEXEC) {
             Ok(found) => return of_kind(found, kind),
             Err(Errno::NOENT) => {}
@@ -115,7 +115,7 @@ impl Target {
 impl Target {
     /// The directory that holds it, made when missing (`None` is `root` itself), and its name there. Fit for the
     /// child of `clone3`.
-    pub(super) fn parent(&self, root: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, &CStr), Errno> {
+    pub(crate) fn parent(&self, root: BorrowedFd<'_>) -> Result<(Option<OwnedFd>, &CStr), Errno> {
         let (last, above) = self.components.split_last().ok_or(Errno::INVAL)?;
         let mut at: Option<OwnedFd> = None;
         for component in above {

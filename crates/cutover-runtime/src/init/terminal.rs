@@ -13,9 +13,9 @@ use crate::sys::process;
 
 /// Both ends.
 #[derive(Debug)]
-pub(super) struct Console {
-    pub(super) master: OwnedFd,
-    pub(super) slave: OwnedFd,
+pub(crate) struct Console {
+    pub(crate) master: OwnedFd,
+    pub(crate) slave: OwnedFd,
 }
 
 const DEVPTS_SUPER_MAGIC: rustix::fs::FsWord = 0x1cd1;
@@ -33,7 +33,7 @@ pub(super) fn open_first(made: &FileSystems, size: (u16, u16), uid: u32) -> Resu
 }
 
 /// A terminal for one more process, from what is mounted in the running container.
-pub(super) fn open_more(
+pub(crate) fn open_more(
     root: BorrowedFd<'_>,
     size: (u16, u16),
     uid: u32,
@@ -70,7 +70,7 @@ fn open(
 }
 
 /// Makes the terminal all three standard streams.
-pub(super) fn connect(slave: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn connect(slave: BorrowedFd<'_>) -> Result<(), Errno> {
     for number in 0..3 {
         process::set_stream(slave, number)?;
     }

@@ -11,11 +11,11 @@ use rustix::io::Errno;
 
 /// Resolved numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) groups: Vec<u32>,
-    pub(super) home: String,
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: String,
 }
 
 /// Larger files of users are refused.
@@ -25,7 +25,7 @@ const LARGEST: u64 = 1 << 20;
 const LARGEST_ID: u32 = i32::MAX.unsigned_abs();
 
 /// The two files of a root file system; missing ones are empty.
-pub(super) fn read_files(root: BorrowedFd<'_>) -> io::Result<(String, String)> {
+pub(crate) fn read_files(root: BorrowedFd<'_>) -> io::Result<(String, String)> {
     Ok((read(root, "etc/passwd")?, read(root, "etc/group")?))
 }
 
@@ -52,7 +52,7 @@ fn read(root: BorrowedFd<'_>, path: &str) -> io::Result<String> {
 }
 
 /// Resolves `user[:group]` and more groups.
-pub(super) fn resolve(
+pub(crate) fn resolve(
     spec: &str,
     additional: &[String],
     passwd: &str,

@@ -18,6 +18,8 @@ pub enum Action {
     Trap,
     /// It is made and logged.
     Log,
+    /// A tracer is told this number; without a tracer the call fails with `ENOSYS`.
+    Trace(u32),
 }
 
 /// A condition on an argument (0…5).
@@ -283,6 +285,7 @@ fn ret(action: Action) -> Instruction {
         Action::KillThread => libc::SECCOMP_RET_KILL_THREAD,
         Action::Trap => libc::SECCOMP_RET_TRAP,
         Action::Log => libc::SECCOMP_RET_LOG,
+        Action::Trace(data) => libc::SECCOMP_RET_TRACE | (data & 0xffff),
     };
     instruction(RETURN, 0, 0, value)
 }

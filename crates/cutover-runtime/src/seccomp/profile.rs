@@ -1,6 +1,6 @@
 //! A user's profile in docker's JSON format (`--security-opt seccomp=FILE`).
 //!
-//! Refuses what would be silently weaker than written: unknown actions and operators, `NOTIFY`, `TRACE`.
+//! Refuses what would be silently weaker than written: unknown actions and operators, `NOTIFY`.
 //! Names that this architecture lacks are skipped, as docker does.
 
 use std::collections::BTreeMap;
@@ -23,6 +23,15 @@ pub enum ProfileError {
     /// A comparison that does not exist.
     #[error("seccomp profile has the unknown operator `{0}`")]
     Operator(String),
+    /// An errno for an action that returns none.
+    #[error("seccomp profile has an errno for the action `{0}`, which returns none")]
+    NoErrno(String),
+    /// A flag that is not supported.
+    #[error("seccomp profile has the unsupported flag `{0}`")]
+    Flag(String),
+    /// A rule for no call.
+    #[error("seccomp profile has a rule without names")]
+    Nameless,
     /// Arguments are 0…5.
     #[error("seccomp profile tests argument {0}: there are only 0 to 5")]
     Argument(u32),
@@ -33,6 +42,8 @@ pub enum ProfileError {
 struct Profile {
     default_action: String,
     default_errno_ret: Option<u32>,
+    #[serde(default)]
+    flags: Option<Vec<String>>,
     #[serde(default)]
     syscalls: Vec<Entry>,
 }
@@ -78,7 +89,32 @@ const ARCH: &str = "arm64";
 
 /// The policy that a profile means for a container with these capabilities.
 pub(super) fn parse(json: &str, caps: CapSet) -> Result<Policy, ProfileError> {
-    let profile: Profile = serde_json::from_str(json)?;
+    policy(&serde_json::from_str(json)?, caps)
+}
+
+/// The same for the `linux.seccomp` of a bundle, which has the same words, with its flags for `seccomp(2)`.
+pub(super) fn of_bundle(
+    value: &serde_json::Value,
+    caps: CapSet,
+) -> Result<(Policy, u32), ProfileError> {
+    let profile = Profile::deserialize(value)?;
+    let mut flags = 0;
+    for flag in profile.flags.iter().flatten() {
+        flags |= match flag.as_str() {
+            // There is one thread.
+            "SECCOMP_FILTER_FLAG_TSYNC" => 0,
+            "SECCOMP_FILTER_FLAG_LOG" => 2,
+            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 4,
+            other => return Err(ProfileError::Flag(other.to_owned())),
+        };
+    }
+    if profile.syscalls.iter().any(|entry| entry.names.is_empty() && entry.name.is_none()) {
+        return Err(ProfileError::Nameless);
+    }
+    Ok((policy(&profile, caps)?, flags))
+}
+
+fn policy(profile: &Profile, caps: CapSet) -> Result<Policy, ProfileError> {
     let default = action(&profile.default_action, profile.default_errno_ret)?;
     let known: BTreeMap<&str, u32> = numbers::all().collect();
     let mut rules: BTreeMap<u32, Vec<Rule>> = BTreeMap::new();
@@ -127,6 +163,10 @@ fn test(argument: &Argument) -> Result<Test, ProfileError> {
 }
 
 fn action(name: &str, errno: Option<u32>) -> Result<Action, ProfileError> {
+    let takes_errno = matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE");
+    if errno.is_some_and(|errno| errno != 0) && !takes_errno {
+        return Err(ProfileError::NoErrno(name.to_owned()));
+    }
     Ok(match name {
         "SCMP_ACT_ALLOW" => Action::Allow,
         "SCMP_ACT_ERRNO" => Action::Errno(errno.unwrap_or(libc::EPERM.unsigned_abs())),
@@ -134,6 +174,7 @@ fn action(name: &str, errno: Option<u32>) -> Result<Action, ProfileError> {
         "SCMP_ACT_KILL_PROCESS" => Action::KillProcess,
         "SCMP_ACT_TRAP" => Action::Trap,
         "SCMP_ACT_LOG" => Action::Log,
+        "SCMP_ACT_TRACE" => Action::Trace(errno.unwrap_or(libc::EPERM.unsigned_abs())),
         other => return Err(ProfileError::Action(other.to_owned())),
     })
 }

@@ -78,7 +78,16 @@ pub fn spawn(
 /// A plain fork whose child runs `child`; for the child of [`spawn`], allocating nothing. With `sibling` the new
 /// process has the same parent as the caller. Returns its pid as the caller sees it.
 pub fn fork(sibling: bool, child: impl FnOnce() -> i32) -> Result<i32, Errno> {
-    let flags = if sibling { libc::CLONE_PARENT } else { 0 } | libc::SIGCHLD;
+    fork_into(0, sibling, child)
+}
+
+/// The same into new namespaces (`CLONE_NEW…`).
+pub fn fork_into(
+    namespaces: i32,
+    sibling: bool,
+    child: impl FnOnce() -> i32,
+) -> Result<i32, Errno> {
+    let flags = namespaces | if sibling { libc::CLONE_PARENT } else { 0 } | libc::SIGCHLD;
     // Not clone3: the container's filter, which is already in force, refuses it.
     // SAFETY: without CLONE_VM and a stack this is a fork; the four pointers are unused.
     let result = check(unsafe {

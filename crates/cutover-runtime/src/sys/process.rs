@@ -177,3 +177,90 @@ pub fn forget_code() {
         unsafe { libc::madvise(address, to - from, libc::MADV_DONTNEED) };
     }
 }
+
+/// Which kind of namespace (`CLONE_NEW…`) a descriptor is.
+pub fn namespace_kind(fd: BorrowedFd<'_>) -> Result<i32, Errno> {
+    const NS_GET_NSTYPE: libc::c_int = 0xb703;
+    // SAFETY: this request takes no argument and touches no memory.
+    let kind = check(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_NSTYPE) })?;
+    i32::try_from(kind).map_err(|_why| Errno::OVERFLOW)
+}
+
+/// One resource limit of another process.
+pub fn set_limit_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limit` is live; the old value is not asked for.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, 0usize) })
+        .map(drop)
+}
+
+/// Closes one descriptor by number, for a child that got a copy of what its maker owns.
+pub fn close_one(number: i32) -> Result<(), Errno> {
+    // SAFETY: the owner's destructor runs in the maker only; the child does not use the number again.
+    check(unsafe { libc::syscall(libc::SYS_close, number) }).map(drop)
+}
+
+/// Moves a descriptor to number `at` and closes everything after it; what is below `at` stays. Fit for the child of
+/// `clone3`, when none of its other descriptors is used again.
+pub fn keep_at(fd: BorrowedFd<'_>, at: i32) -> Result<BorrowedFd<'static>, Errno> {
+    if fd.as_raw_fd() != at {
+        // SAFETY: what had this number is not used again, as documented.
+        check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), at, libc::O_CLOEXEC) })?;
+    }
+    close_from(at.unsigned_abs() + 1)?;
+    // SAFETY: the number stays open until `execve` or the end of the process.
+    Ok(unsafe { BorrowedFd::borrow_raw(at) })
+}
+
+/// Execution domain: 0 is Linux, 8 is 32-bit Linux.
+pub fn set_personality(domain: u64) -> Result<(), Errno> {
+    // SAFETY: takes a plain number.
+    check(unsafe { libc::syscall(libc::SYS_personality, domain) }).map(drop)
+}
+
+/// Raises one capability in the ambient set.
+pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
+    const RAISE: libc::c_int = 2;
+    // SAFETY: takes plain numbers.
+    check(unsafe {
+        libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, RAISE, u64::from(capability), 0, 0)
+    })
+    .map(drop)
+}
+
+/// Disk scheduling of a process: class and level in one number.
+pub fn set_io_priority(pid: i32, priority: i32) -> Result<(), Errno> {
+    const WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: takes plain numbers.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, pid, priority) }).map(drop)
+}
+
+/// `struct sched_attr`, version 0.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SchedulerAttributes {
+    /// Of this structure; set by [`set_scheduler`].
+    pub size: u32,
+    /// `SCHED_OTHER`…
+    pub policy: u32,
+    /// `SCHED_FLAG_…`
+    pub flags: u64,
+    /// For ordinary policies.
+    pub nice: i32,
+    /// For real-time policies.
+    pub priority: u32,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub runtime: u64,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub deadline: u64,
+    /// For `SCHED_DEADLINE`, nanoseconds.
+    pub period: u64,
+}
+
+/// CPU scheduling of a process.
+pub fn set_scheduler(pid: i32, mut attributes: SchedulerAttributes) -> Result<(), Errno> {
+    attributes.size = u32::try_from(size_of::<SchedulerAttributes>()).unwrap_or(0);
+    // SAFETY: the structure is live and says its size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) })
+        .map(drop)
+}
