@@ -11,6 +11,7 @@ use crate::paths::{DEFAULT_ROOT, Paths};
 use crate::ui::Ui;
 
 mod agent;
+mod attach;
 pub(crate) mod build;
 mod cache_mounts;
 mod container;
@@ -42,8 +43,10 @@ mod rmi;
 mod run;
 pub(crate) mod runtime;
 mod save;
+mod stats;
 mod status;
 mod tag;
+mod top;
 mod volume;
 
 /// Don't update. Version and replace. If the new version fails, go back to the old one.
@@ -97,6 +100,9 @@ enum Command {
     Ps(ps::Ps),
     Logs(logs::Logs),
     Exec(exec::Exec),
+    Attach(attach::Attach),
+    Top(top::Top),
+    Stats(stats::Stats),
     Start(container::Start),
     Stop(container::Stop),
     Kill(container::Kill),
@@ -210,6 +216,9 @@ impl Command {
             Self::Ps(command) => done(command.run(ctx)),
             Self::Logs(command) => done(command.run(ctx)),
             Self::Exec(command) => command.run(ctx),
+            Self::Attach(command) => command.run(ctx),
+            Self::Top(command) => done(command.run(ctx)),
+            Self::Stats(command) => done(command.run(ctx)),
             Self::Start(command) => command.run(ctx),
             Self::Stop(command) => done(command.run(ctx)),
             Self::Kill(command) => done(command.run(ctx)),

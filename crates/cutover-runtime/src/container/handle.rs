@@ -164,6 +164,20 @@ impl Container {
         })
     }
 
+    /// Its processes, as the host numbers them.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let status = self.state()?.status;
+        if !status.is_live() {
+            let name = self.config.name.clone();
+            return Err(Error::Status { name, status, operation: "show its processes" });
+        }
+        let pids = Cgroup::open(self.config.id.as_str()).and_then(|cgroup| cgroup.pids());
+        pids.map_err(|error| Error::Shim {
+            name: self.config.name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
     /// The directory that holds what it wrote into its root.
     pub fn upper(&self) -> PathBuf {
         self.paths.upper()

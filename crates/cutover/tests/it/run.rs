@@ -318,3 +318,63 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     }
     files
 }
+
+#[test]
+fn what_runs_in_a_container_and_what_it_uses() {
+    let root = Root::with_busybox();
+    root.ok([
+        "run",
+        "-d",
+        "--name",
+        "busy",
+        "--memory",
+        "64m",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 1000 & wait",
+    ]);
+    let top = root.ok(["top", "busy"]);
+    assert!(top.starts_with("UID"), "{top}");
+    assert!(top.contains("sleep 1000"), "{top}");
+    let processes = root.json(&["top", "busy", "--json"]);
+    let processes = processes.as_array().unwrap();
+    let first = processes.iter().find(|one| one["command"].as_str().unwrap().starts_with("sh -c"));
+    let child = processes.iter().find(|one| one["command"] == "sleep 1000").unwrap();
+    assert_eq!(child["ppid"], first.unwrap()["pid"]);
+    let stats = root.json(&["stats", "--no-stream", "--json"]);
+    assert_eq!(stats[0]["name"], "busy");
+    assert_eq!(stats[0]["memoryLimitBytes"], 64 << 20);
+    assert_eq!(stats[0]["pids"], processes.len());
+    let table = root.ok(["stats", "--no-stream", "busy"]);
+    assert!(table.contains("CPU %") && table.contains("busy"), "{table}");
+    root.ok(["stop", "-t", "0", "busy"]);
+    let said = root.run(["top", "busy"]);
+    assert!(
+        said.err.contains("`busy` is exited") && said.err.contains("start it first"),
+        "{}",
+        said.err
+    );
+    assert_eq!(root.json(&["stats", "--no-stream", "--json"]).as_array().unwrap().len(), 0);
+    assert_eq!(root.run(["stats", "nope"]).code, 1);
+}
+
+#[test]
+fn attach_gives_output_input_and_the_exit_code() {
+    let root = Root::with_busybox();
+    root.ok([
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "echo",
+        "busybox",
+        "sh",
+        "-c",
+        "read line; echo got $line; exit 3",
+    ]);
+    let said = root.feed(b"this\n", ["attach", "echo"]);
+    assert_eq!((said.code, said.out.as_str()), (3, "got this\n"), "{}", said.err);
+    let said = root.run(["attach", "echo"]);
+    assert!(said.err.contains("`echo` is exited"), "{}", said.err);
+}
