@@ -25,6 +25,7 @@ use crate::stage::Shared;
 
 use config::Config;
 pub use rule::Rule;
+pub(crate) use secret::sounds_secret;
 pub(crate) use show::location;
 
 /// Where base images are looked up: only what is there, nothing is pulled for a check.

@@ -11,6 +11,7 @@
 //! of everything a step can observe and of nothing else, so never a file time; nothing that a
 //! killed build leaves is visible to another build or kept from gc.
 
+pub mod attest;
 mod cache;
 mod caches;
 pub mod call;

@@ -9,6 +9,7 @@ use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
 use crate::provision::Provisioning;
+use crate::attest::Material;
 use crate::travel::{CacheImport, Records};
 use crate::{
     Cancel, Contexts, Entitlement, ExtraHost, Fetcher, Limits, Network, Progress, Puller, Runner,
@@ -166,4 +167,6 @@ pub struct Built {
     pub warnings: Vec<String>,
     /// The steps, for machines that do not have them.
     pub records: Records,
+    /// What came from outside.
+    pub materials: Vec<Material>,
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use cutover_core::Digest;
 
+pub(crate) use files::mounted;
 pub use files::{FilesOut, write_files, write_tar};
 pub use layout::{Layout, Named};
 pub(crate) use layout::{REF_NAME, blob_path, read_index};

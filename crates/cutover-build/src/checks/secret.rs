@@ -17,7 +17,7 @@ const SECRET: [&str; 10] = [
 const HARMLESS: [&str; 3] = ["public", "file", "version"];
 
 /// Whether a part of `name`, between underscores, says that its value is a secret.
-pub(super) fn sounds_secret(name: &str) -> bool {
+pub(crate) fn sounds_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     let has = |words: &[&str]| name.split('_').any(|part| words.contains(&part));
     has(&SECRET) && !has(&HARMLESS)

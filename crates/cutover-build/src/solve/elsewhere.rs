@@ -65,6 +65,8 @@ impl Solver<'_> {
                     let get = || self.remotes().download(url, checksum.as_ref()).map_err(failed);
                     let key = format!("{url} {checksum:?}");
                     let download = self.downloads.get(&key, get)?;
+                    let digest = &download.digest;
+                    self.travel.note_material(url, digest.algorithm().as_str(), digest.hex());
                     let name = url::file_name(url);
                     content.field("name", &name);
                     content.field("digest", download.digest.as_str());
@@ -74,6 +76,7 @@ impl Solver<'_> {
                 Some(Remote::Git { url, keep_git_dir }) => {
                     let commit = self.remotes().commit(url).map_err(failed)?;
                     content.field("commit", &commit.hash);
+                    self.travel.note_material(&url.remote, "gitCommit", &commit.hash);
                     content.field("subdir", &url.subdir);
                     content.field("submodules", format!("{:?}", url.submodules));
                     // Its configuration names the remote.

@@ -44,6 +44,7 @@ impl Solver<'_> {
             executed: self.executed.load(Ordering::Relaxed),
             warnings: self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             records: self.travel.records(),
+            materials: self.materials(),
         })
     }
 
@@ -60,6 +61,8 @@ impl Solver<'_> {
 
     fn config(&self, done: &Done) -> ImageConfig {
         let mut config = done.stage.image.clone();
+        // the base image's own records are not this image's
+        config.rest.remove(crate::travel::CONFIG_KEY);
         config.config.labels.extend(self.options.labels.clone());
         let diff_ids = done.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         config.rootfs = RootFs { diff_ids, ..RootFs::default() };

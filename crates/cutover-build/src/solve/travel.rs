@@ -1,13 +1,15 @@
 //! What other machines have built: looked up by a step's key, fetched when its files are needed.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use cutover_core::Digest;
+use cutover_core::{Digest, Reference};
 
-use super::{Done, Layer, Solver, steps};
+use super::{Done, Layer, Origin, Solver, steps};
+use crate::attest::{self, Material};
 use crate::cache;
 use crate::travel::{ContentRecord, Records, StepRecord, layer_reader};
-use crate::{BuildError, CacheImport};
+use crate::{BuildError, CacheImport, platform};
 
 /// How much of the imported caches a build believes. A build that cannot have a layer that it was
 /// promised begins anew and believes less.
@@ -33,12 +35,19 @@ pub(super) struct Lost {
 pub(super) struct Travel {
     pub(super) trust: Trust,
     used: Mutex<Records>,
+    /// What came from outside, for those who ask where an image comes from.
+    materials: Mutex<BTreeSet<Material>>,
     lost: Mutex<Option<Lost>>,
 }
 
 impl Travel {
     pub(super) fn new(trust: Trust) -> Self {
-        Self { trust, used: Mutex::default(), lost: Mutex::default() }
+        Self { trust, used: Mutex::default(), materials: Mutex::default(), lost: Mutex::default() }
+    }
+
+    /// Whether a step counts as found when there is a record of it and no layer.
+    pub(super) fn believes_records(&self) -> bool {
+        self.trust == Trust::Records
     }
 
     pub(super) fn note_step(&self, key: &Digest, layer: &Layer) {
@@ -60,12 +69,38 @@ impl Travel {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone().normalized()
     }
 
+    /// Notes a file over HTTP or a repository.
+    pub(super) fn note_material(&self, uri: &str, algorithm: &str, digits: &str) {
+        let digest = (algorithm.to_owned(), digits.to_owned());
+        let material = Material { uri: uri.to_owned(), digest };
+        self.materials.lock().unwrap_or_else(PoisonError::into_inner).insert(material);
+    }
+
     pub(super) fn lost(&self) -> Option<Lost> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Solver<'_> {
+    /// Everything that came from outside: base images, files over HTTP, repositories.
+    pub(super) fn materials(&self) -> Vec<Material> {
+        let platform = platform::format(&self.target);
+        for image in self.images.made() {
+            let Origin::Image { name, digest } = &image.origin else { continue };
+            let Ok(digest) = digest.parse::<Digest>() else { continue };
+            let uri = match name.parse::<Reference>() {
+                Ok(name) => {
+                    let version = name.tag().unwrap_or("latest");
+                    attest::image_purl(&name.familiar_name(), version, &platform)
+                }
+                Err(_) => name.clone(),
+            };
+            self.travel.note_material(&uri, digest.algorithm().as_str(), digest.hex());
+        }
+        let materials = self.travel.materials.lock().unwrap_or_else(PoisonError::into_inner);
+        materials.iter().cloned().collect()
+    }
+
     fn imports(&self) -> &[CacheImport] {
         match self.travel.trust {
             Trust::Nothing => &[],
@@ -78,7 +113,7 @@ impl Solver<'_> {
         let step = self.imports().iter().find_map(|import| {
             let step = import.step(key)?;
             let there = self.layer_of(&step.diff_id).is_some();
-            (there || self.travel.trust == Trust::Records).then_some(step)
+            (there || self.travel.believes_records()).then_some(step)
         })?;
         let chain_id = cutover_store::chain_id(done.chain_ids().last(), &step.diff_id);
         let known = cache::Step {
@@ -94,7 +129,11 @@ impl Solver<'_> {
     }
 
     pub(super) fn imported_content(&self, selection: &Digest) -> Option<Digest> {
-        self.imports().iter().find_map(|import| import.content(selection)).cloned()
+        let digest = self.imports().iter().find_map(|import| import.content(selection))?;
+        if let Err(error) = self.cache.remember_content(selection, digest) {
+            tracing::debug!(%error, "cannot remember an imported digest");
+        }
+        Some(digest.clone())
     }
 
     fn layer_of(&self, diff_id: &Digest) -> Option<&CacheImport> {

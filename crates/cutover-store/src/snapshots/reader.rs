@@ -4,10 +4,11 @@ use std::io::{self, Read};
 
 use cutover_core::Digest;
 use cutover_core::digest::Hasher;
-use cutover_core::oci::{Descriptor, media_type};
+use cutover_core::oci::Descriptor;
 
 use super::{SnapshotError, Snapshots};
 use crate::blobs::BlobError;
+use crate::compress::LayerForm;
 use crate::layer::Packer;
 
 /// A layer's bytes as its descriptor names them: from the blob, or made anew from the snapshot
@@ -43,7 +44,10 @@ impl Snapshots {
             Err(error @ BlobError::Missing { .. }) => error,
             Err(error) => return Err(error.into()),
         };
-        if layer.media_type != media_type::OCI_LAYER || !self.contains(chain_id) {
+        let plain = LayerForm::Uncompressed;
+        let is_plain =
+            [true, false].map(|docker| plain.media_type(docker)).contains(&&*layer.media_type);
+        if !is_plain || !self.contains(chain_id) {
             return Err(missing.into());
         }
         let tar = self.packer(chain_id)?;

@@ -11,6 +11,8 @@
 )]
 
 mod build;
+mod build_cache_travel;
+mod build_output;
 mod checks;
 mod contexts;
 mod deploy;

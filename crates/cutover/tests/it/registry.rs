@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use crate::harness::{Root, Said, eventually, finish, have};
 use crate::run::free_port;
 
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
-    host: String,
+    pub(crate) host: String,
 }
 
 impl Registry {
-    fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let port = free_port();
         let config = dir.join("registry.yml");
         let data = dir.join("registry");

@@ -2,6 +2,7 @@
 //! annotations that it carries.
 
 mod annotations;
+mod attest;
 mod deliver;
 mod fields;
 mod metadata;
@@ -38,6 +39,8 @@ pub(super) struct Outputs {
     /// Annotate the manifest, or `index:` or `manifest-descriptor:`
     #[arg(long, value_name = "[TYPE:]KEY=VALUE")]
     annotation: Vec<String>,
+    #[command(flatten)]
+    attest: attest::Flags,
 }
 
 /// What is to be done, found right before anything is built.
@@ -46,6 +49,7 @@ pub(super) struct Plan {
     outputs: Vec<Output>,
     pub(super) annotations: Annotations,
     metadata_file: Option<PathBuf>,
+    attest: attest::Wanted,
 }
 
 pub(super) fn usage(problem: impl Into<String>) -> Failure {
@@ -81,7 +85,9 @@ impl Outputs {
             return Err(usage("an output goes to stdout, and so would the digest of `--quiet`")
                 .hint("use `--progress quiet` and `--iidfile FILE`"));
         }
-        Ok(Plan { outputs, annotations, metadata_file: self.metadata_file.clone() })
+        let attest = self.attest.plan()?;
+        attest.check(&outputs)?;
+        Ok(Plan { outputs, annotations, metadata_file: self.metadata_file.clone(), attest })
     }
 }
 
@@ -102,13 +108,14 @@ impl Plan {
         store: &Store,
         options: &BuildOptions,
         built: &Built,
-        quiet: bool,
+        (context, quiet): (&str, bool),
     ) -> Outcome {
+        let attestations = attest::Attestations::new(&self.attest, options, built, context)?;
         let result = deliver::Result::read(store, built, options, &self.annotations)?;
         let mut exported = None;
         for output in &self.outputs {
             let ui = if quiet { ctx.ui.quiet() } else { ctx.ui };
-            let descriptor = result.deliver(ui, store, output)?;
+            let descriptor = result.deliver(ui, store, output, &attestations)?;
             exported = match (descriptor, exported) {
                 // what is in a registry is what others will ask for
                 (Some(new), _) if output.kind == What::Push => Some(new),
@@ -120,7 +127,7 @@ impl Plan {
                 Some(output) => output.names.clone(),
                 None => options.tags.clone(),
             };
-            metadata::write(path, &result, exported, &names)?;
+            metadata::write(path, store, (&result, exported), &names, &attestations)?;
         }
         Ok(())
     }

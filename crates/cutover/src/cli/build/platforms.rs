@@ -76,6 +76,7 @@ pub(super) fn build(
         executed: 0,
         warnings: Vec::new(),
         records: Records::default(),
+        materials: Vec::new(),
     });
     built.image = index;
     Ok(built)
@@ -88,6 +89,7 @@ fn add(all: &mut Option<Built>, built: Built) {
             all.cached += built.cached;
             all.executed += built.executed;
             all.records.add(built.records);
+            all.materials.extend(built.materials);
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use cutover_build::attest::EMPTY;
 use cutover_build::output::{self, Form, Layout, Named, OutputError, Packed};
 use cutover_build::{BuildOptions, Built};
 use cutover_core::oci::{Descriptor, Index, Platform, media_type};
 use cutover_core::{Digest, Reference};
+use cutover_registry::Options;
 use cutover_store::{Image, MAX_DOCUMENT, Store};
 use tempfile::NamedTempFile;
 
 use super::Annotations;
+use super::attest::Attestations;
 use super::parse::{Dest, Kind as What, Output};
 use crate::failure::{Context as _, Failure, Kind, Outcome};
 use crate::transfer;
@@ -79,20 +82,21 @@ impl Result {
         ui: Ui,
         store: &Store,
         output: &Output,
+        attest: &Attestations,
     ) -> Outcome<Option<Descriptor>> {
         match (output.kind, &output.dest) {
             (What::Stay, _) | (What::Docker, Dest::Nowhere) => Ok(None),
-            (What::Push, _) => self.push(ui, store, output).map(Some),
+            (What::Push, _) => self.push(ui, store, output, attest).map(Some),
             (What::Oci | What::Docker, Dest::Path(path)) if output.folder => {
                 let layout = Layout::folder(path).map_err(doing("write an OCI layout"))?;
-                let written = self.layout(store, output, layout)?;
+                let written = self.layout(store, output, layout, attest)?;
                 ui.say(format!("OCI layout written to `{}`", path.display()));
                 Ok(Some(written))
             }
             (What::Oci | What::Docker, dest) => {
                 let mut written = None;
                 write_to(dest, &mut |out| {
-                    written = Some(self.layout(store, output, Layout::tar(out))?);
+                    written = Some(self.layout(store, output, Layout::tar(out), attest)?);
                     Ok(())
                 })?;
                 say_written(ui, dest);
@@ -107,14 +111,20 @@ impl Result {
                 Ok(None)
             }
             (What::Local, Dest::Path(path)) => {
-                self.files(ui, store, path, output.split).map(|()| None)
+                self.files(ui, store, (path, output), attest).map(|()| None)
             }
             (What::Local, _) => Ok(None),
         }
     }
 
-    fn files(&self, ui: Ui, store: &Store, path: &Path, split: Option<bool>) -> Outcome {
-        let split = split.unwrap_or(self.index.is_some());
+    fn files(
+        &self,
+        ui: Ui,
+        store: &Store,
+        (path, output): (&Path, &Output),
+        attest: &Attestations,
+    ) -> Outcome {
+        let split = output.split.unwrap_or(self.index.is_some());
         for (image, _) in &self.images {
             let path = match split {
                 true => path.join(folder_of(&platform_of(image))),
@@ -123,6 +133,9 @@ impl Result {
             let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
             let out = output::write_files(store, image, &path, owner)
                 .map_err(doing(&format!("write the files to `{}`", path.display())))?;
+            let subject = described(media_type::OCI_MANIFEST, &image.manifest_bytes);
+            let documents = attest.of(store, image, &subject, &output.names)?;
+            super::attest::write_files(&path, &documents)?;
             ui.say(format!("{} files written to `{}`", out.files, path.display()));
             if out.left_out > 0 {
                 ui.warn(format!("{} devices and FIFOs were left out", out.left_out));
@@ -136,15 +149,28 @@ impl Result {
         store: &Store,
         output: &Output,
         mut layout: Layout<'_>,
+        attest: &Attestations,
     ) -> Outcome<Descriptor> {
         let failed = || doing("write the image");
         let names: Vec<_> = output.names.iter().map(named).collect();
-        let mut entries = Vec::new();
+        let (mut entries, mut referrers) = (Vec::new(), Vec::new());
         for (image, entry) in &self.images {
             let packed = output::pack(store, image, output.form).map_err(failed())?;
             layout.image(store, &packed).map_err(failed())?;
             if output.kind == What::Docker {
                 layout.docker(&packed, &names);
+            }
+            // docker's archive has no place for them
+            if output.kind == What::Oci {
+                for one in attest.of(store, image, &packed.descriptor, &output.names)? {
+                    let manifest = one.manifest(&packed.descriptor);
+                    for document in [EMPTY, &one.document, &manifest] {
+                        layout.document(document).map_err(failed())?;
+                    }
+                    let artifact_type = Some(one.media_type.to_owned());
+                    let plain = described(media_type::OCI_MANIFEST, &manifest);
+                    referrers.push(Descriptor { artifact_type, ..plain });
+                }
             }
             entries.push(of_entry(&packed, entry));
         }
@@ -157,11 +183,18 @@ impl Result {
             }
         };
         layout.entry(&top, &names);
+        referrers.iter().for_each(|one| layout.entry(one, &[]));
         layout.finish().map_err(failed())?;
         Ok(top)
     }
 
-    fn push(&self, ui: Ui, store: &Store, output: &Output) -> Outcome<Descriptor> {
+    fn push(
+        &self,
+        ui: Ui,
+        store: &Store,
+        output: &Output,
+        attest: &Attestations,
+    ) -> Outcome<Descriptor> {
         let digest = self.to_push(store, output.form)?;
         let mut options = transfer::options(cutover_store::host_platform())?;
         options.form = output.form.layers;
@@ -184,8 +217,62 @@ impl Result {
                 }
                 last = Some(descriptor);
             }
+            if attest.is_any() {
+                self.push_referrers(ui, store, (output, name), &options, attest)?;
+            }
         }
         last.ok_or_else(|| Failure::msg(Kind::Usage, "there is no name to push to"))
+    }
+
+    /// Pushes the documents about each image beside it, without a tag: a registry, or the index
+    /// that stands for what it does not know, leads to them.
+    fn push_referrers(
+        &self,
+        ui: Ui,
+        store: &Store,
+        (output, name): (&Output, &Reference),
+        options: &Options,
+        attest: &Attestations,
+    ) -> Outcome {
+        let quiet = ui.quiet();
+        for (image, digest) in self.children(store, output.form)? {
+            // what the image became in the registry: it is there, so this only asks
+            let at = name.at(digest.clone());
+            let pushed = transfer::push(quiet, store, &[(digest, at)], options)?;
+            let Some(subject) = pushed.first().map(|pushed| &pushed.descriptor) else { continue };
+            for one in attest.of(store, image, subject, &output.names)? {
+                store.blobs().put(EMPTY)?;
+                store.blobs().put(&one.document)?;
+                let digest = store.blobs().put(&one.manifest(subject))?;
+                let at = name.at(digest.clone());
+                transfer::push(quiet, store, &[(digest.clone(), at)], options)?;
+                ui.say(format!("pushed {} of {}: {digest}", one.predicate_type, subject.digest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each image with the manifest that is pushed for it.
+    fn children(&self, store: &Store, form: Form) -> Outcome<Vec<(&Image, Digest)>> {
+        let mut all = Vec::new();
+        for (image, _) in &self.images {
+            let digest = match form.docker || form.force {
+                true => output::for_push(store, image, form).map_err(doing("convert the image"))?,
+                false => image.digest.clone(),
+            };
+            all.push((image, digest));
+        }
+        Ok(all)
+    }
+
+    /// The images with their platforms.
+    pub(super) fn images(&self) -> impl Iterator<Item = (&Image, String)> {
+        self.images.iter().map(|(image, _)| {
+            let platform = platform_of(image);
+            let variant = platform.variant.as_deref().map(|it| format!("/{it}"));
+            let variant = variant.unwrap_or_default();
+            (image, format!("{}/{}{variant}", platform.os, platform.architecture))
+        })
     }
 
     /// The document to push: what was built, unless the form asks for another one.
@@ -231,7 +318,7 @@ fn described(kind: &str, bytes: &[u8]) -> Descriptor {
     Descriptor::new(kind, Digest::sha256(bytes), bytes.len() as u64)
 }
 
-fn platform_of(image: &Image) -> Platform {
+pub(super) fn platform_of(image: &Image) -> Platform {
     Platform {
         variant: image.config.variant.clone(),
         ..Platform::new(&image.config.os, &image.config.architecture)

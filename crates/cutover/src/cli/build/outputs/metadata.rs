@@ -5,17 +5,20 @@ use std::path::Path;
 
 use cutover_core::Reference;
 use cutover_core::oci::Descriptor;
+use cutover_store::Store;
 use serde_json::{Map, json};
 
+use super::attest::Attestations;
 use super::deliver::Result;
 use crate::failure::{Context as _, Kind, Outcome};
 
 /// Writes the file; `exported` is what left, if something did.
 pub(super) fn write(
     path: &Path,
-    result: &Result,
-    exported: Option<Descriptor>,
+    store: &Store,
+    (result, exported): (&Result, Option<Descriptor>),
     names: &[Reference],
+    attestations: &Attestations,
 ) -> Outcome {
     let descriptor = exported.unwrap_or_else(|| result.descriptor.clone());
     let mut document = Map::new();
@@ -27,6 +30,14 @@ pub(super) fn write(
     if !names.is_empty() {
         let names: Vec<_> = names.iter().map(Reference::canonical).collect();
         document.insert("image.name".to_owned(), json!(names.join(",")));
+    }
+    for (image, platform) in result.images() {
+        let Some(predicate) = attestations.provenance(store, image, &descriptor)? else { continue };
+        let key = match result.config() {
+            Some(_) => "buildx.build.provenance".to_owned(),
+            None => format!("buildx.build.provenance/{platform}"),
+        };
+        document.insert(key, predicate);
     }
     let text = serde_json::to_string_pretty(&document)?;
     let doing = || format!("write `{}`", path.display());

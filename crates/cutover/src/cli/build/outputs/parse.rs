@@ -136,6 +136,8 @@ fn of_image(fields: &mut Fields, output: &mut Output, annotations: &mut Annotati
         None if level.is_some() => {
             return Err(fields.bad("`compression-level` needs a `compression`"));
         }
+        // what old dockers load, whatever the media types are
+        None if output.kind == Kind::Docker => Some(LayerForm::GZIP),
         None => None,
     };
     match output.kind {
