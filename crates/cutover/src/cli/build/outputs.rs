@@ -40,7 +40,7 @@ pub(super) struct Outputs {
     #[arg(long, value_name = "[TYPE:]KEY=VALUE")]
     annotation: Vec<String>,
     #[command(flatten)]
-    attest: attest::Flags,
+    attest: attest::AttestFlags,
 }
 
 /// What is to be done, found right before anything is built.

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::failure::{Context as _, Kind, Outcome};
 
 #[derive(Debug, Args)]
-pub(super) struct Flags {
+pub(super) struct AttestFlags {
     /// List the packages of the image (SPDX); goes along with what is pushed or written
     #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     sbom: Option<String>,
@@ -36,7 +36,7 @@ pub(super) struct Wanted {
     builder: String,
 }
 
-impl Flags {
+impl AttestFlags {
     pub(super) fn plan(&self) -> Outcome<Wanted> {
         let mut wanted = Wanted::default();
         let word = |text: &str| match text {
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn plan(sbom: Option<&str>, provenance: Option<&str>, attest: &[&str]) -> Outcome<Wanted> {
-        Flags {
+        AttestFlags {
             sbom: sbom.map(str::to_owned),
             provenance: provenance.map(str::to_owned),
             attest: attest.iter().map(|text| (*text).to_owned()).collect(),
