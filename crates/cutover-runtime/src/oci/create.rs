@@ -87,7 +87,7 @@ pub fn create(
     let mut undo = Undo { locked: Some(locked), cgroup: None, child: None, facts: None };
     let locked = undo.locked.as_ref().ok_or(Error::Died)?;
 
-    let mut state = State::new(id, &bundle.path, now, cgroup_path(config, id));
+    let mut state = State::new(id, &bundle.path, now, cgroup_path(config, id, locked));
     locked.write_config(config)?;
     locked.write(&state)?;
     let facts = state.facts(config);
@@ -154,13 +154,19 @@ fn check_terminal(process: &Process, options: &Options) -> Result<()> {
     }
 }
 
-/// Below the mount points: absolute paths as they are, all others below ours.
-fn cgroup_path(config: &Config, id: &str) -> String {
+/// Below the mount points: absolute paths as they are, all others below ours. Without a path it is nobody else's, also
+/// when another root has a container of this name.
+fn cgroup_path(config: &Config, id: &str, locked: &Locked) -> String {
+    use std::os::unix::fs::MetadataExt;
     let given = config.linux.cgroups_path.as_str();
-    match given.strip_prefix('/') {
-        Some(path) if !path.trim_matches('/').is_empty() => path.trim_matches('/').to_owned(),
-        _ if given.trim_matches('/').is_empty() => format!("cutover/oci/{id}"),
-        _ => format!("cutover/oci/{}", given.trim_matches('/')),
+    let trimmed = given.trim_matches('/');
+    match (trimmed.is_empty(), given.starts_with('/')) {
+        (false, true) => trimmed.to_owned(),
+        (false, false) => format!("cutover/oci/{trimmed}"),
+        (true, _) => {
+            let own = fs_err::metadata(locked.directory()).map_or(0, |meta| meta.ino());
+            format!("cutover/oci/{id}.{own:x}")
+        }
     }
 }
 

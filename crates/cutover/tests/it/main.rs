@@ -10,7 +10,9 @@
     reason = "a test that cannot go on should panic, and says where"
 )]
 
+mod attacks;
 mod build;
+mod build_attest;
 mod build_cache_travel;
 mod build_output;
 mod checks;
@@ -25,6 +27,8 @@ mod leftovers;
 mod map;
 mod messages;
 mod names;
+mod oci_front;
+mod provision;
 mod registry;
 mod run;
 mod steps;
