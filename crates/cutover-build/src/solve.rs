@@ -16,6 +16,7 @@ mod last;
 mod mounts;
 mod provision;
 mod run;
+mod shell;
 mod slots;
 mod stages;
 mod steps;
@@ -98,6 +99,10 @@ fn attempt(
         })?;
     let epoch = epoch(options, &shared)?;
     let _lease = world.store.lease().map_err(boxed("lock the store"))?;
+    if let Err(error) = world.store.sweep() {
+        // The next build tries again.
+        tracing::warn!(%error, "cannot remove what killed builds left");
+    }
     let cache = Cache::open(&options.root).map_err(boxed("open the build cache"))?;
     let last = LastBuild::load(&cache, options, &target, found.path.as_deref())?;
     let solver = Solver {

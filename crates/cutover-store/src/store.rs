@@ -18,6 +18,7 @@ use crate::blobs::Blobs;
 use crate::db::{self, DbError};
 use crate::error::IoError;
 use crate::images::Images;
+use crate::scratch::{self, Locked};
 use crate::snapshots::{LayerReader, SnapshotError, Snapshots};
 use crate::transfers::Transfers;
 
@@ -36,7 +37,7 @@ struct Inner {
 /// A promise that the garbage collector removes nothing meanwhile. Dropping it ends the promise.
 #[derive(Debug)]
 pub struct Lease {
-    _lock: std::os::fd::OwnedFd,
+    _lock: Locked,
 }
 
 /// Why a store cannot be opened.
@@ -95,6 +96,12 @@ impl Store {
         self.lock(FlockOperation::LockShared)
     }
 
+    /// Removes drafts of programs that were killed, which nobody can ever use; says how many. What
+    /// others are at is left alone.
+    pub fn sweep(&self) -> Result<usize, IoError> {
+        scratch::sweep(&self.tmp_dir())
+    }
+
     /// The collector's side of [`Store::lease`]: `None` when anyone holds one.
     pub(crate) fn try_exclusive(&self) -> Result<Option<Lease>, IoError> {
         match self.lock(FlockOperation::NonBlockingLockExclusive) {
@@ -111,7 +118,7 @@ impl Store {
             .map_err(IoError::at("open", &path))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation))
             .map_err(IoError::at("lock", &path))?;
-        Ok(Lease { _lock: lock })
+        Ok(Lease { _lock: Locked(lock) })
     }
 
     pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {

@@ -6,7 +6,6 @@
 
 mod command;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -117,7 +116,7 @@ impl Remotes<'_> {
     }
 
     /// The bare repository that is kept of a remote one, for us alone until the lock is dropped.
-    fn mirror(&self, source: &GitUrl) -> Result<(PathBuf, File), RemoteError> {
+    fn mirror(&self, source: &GitUrl) -> Result<(PathBuf, kept::Locked), RemoteError> {
         let name = kept::name(&source.remote);
         let directory = kept::directory(self.root, "git")?;
         let lock = kept::lock(&directory.join(format!("{name}.lock")))?;

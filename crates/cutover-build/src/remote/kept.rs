@@ -18,11 +18,22 @@ pub(super) fn name(address: &str) -> String {
     Digest::sha256(address.as_bytes()).hex().to_owned()
 }
 
-/// Waits until nobody else uses `path`; until the file is closed nobody will.
-pub(super) fn lock(path: &Path) -> io::Result<File> {
+/// A `flock` until it is dropped.
+#[derive(Debug)]
+pub(super) struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // A container that another thread has just cloned holds a copy of the file for a moment.
+        let _unlocked = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
+
+/// Waits until nobody else uses `path`; until this is dropped nobody will.
+pub(super) fn lock(path: &Path) -> io::Result<Locked> {
     let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(file.into_parts().0)
+    Ok(Locked(file.into_parts().0))
 }
 
 /// Removes everything that was kept: the next build asks for all of it.
@@ -34,4 +45,20 @@ pub(crate) fn forget(root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = lock(&path).unwrap();
+        let _copy = held.0.try_clone().unwrap();
+        drop(held);
+        let again = fs_err::File::open(&path).unwrap();
+        rustix::fs::flock(&again, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    }
 }

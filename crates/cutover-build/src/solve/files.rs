@@ -144,7 +144,8 @@ impl Solver<'_> {
         self.cache
             .remember_content(&selection, &content)
             .map_err(boxed("write the build cache"))?;
-        Ok(Selection { content, listed: None, parts: Vec::new() })
+        // Another mount of the same layers shows the same files.
+        Ok(Selection { content, listed: Some(listed), parts: Vec::new() })
     }
 
     /// The files of a finished stage, mounted where only we see them.

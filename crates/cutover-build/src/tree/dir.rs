@@ -29,18 +29,19 @@ impl Dir {
     /// FIFO, never follows a symlink.
     pub(crate) fn file(&self, path: &Path) -> Result<File, TreeError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        self.open(path, flags).map_err(TreeError::at("open", path))
+        self.open(path, flags, 0).map_err(TreeError::at("open", path))
     }
 
-    /// Makes an empty file; it must not exist.
-    pub(crate) fn make_file(&self, path: &Path) -> Result<File, TreeError> {
+    /// Makes an empty file; it must not exist. What the process may not give it of `mode` at once
+    /// is left for [`Filled::describe`].
+    pub(crate) fn make_file(&self, path: &Path, mode: u32) -> Result<File, TreeError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW;
-        self.open(path, flags).map_err(TreeError::at("create", path))
+        self.open(path, flags, mode & 0o777).map_err(TreeError::at("create", path))
     }
 
-    fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<File> {
+    fn open(&self, path: &Path, flags: OFlags, mode: u32) -> rustix::io::Result<File> {
         let name: &OsStr = path.file_name().ok_or(Errno::INVAL)?;
-        let mode = Mode::RUSR | Mode::WUSR;
+        let mode = Mode::from_raw_mode(mode);
         rustix::fs::openat(&self.0, name, flags | OFlags::CLOEXEC, mode).map(File::from)
     }
 }

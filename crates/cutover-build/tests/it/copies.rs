@@ -171,3 +171,26 @@ fn hostile_archives_stay_below_the_destination() {
     assert_eq!(lab.read(&format!("u{link}/through")), "3");
     assert_eq!(fs_err::read_dir(&outside).unwrap().count(), 0);
 }
+
+/// Below a directory that a copy makes, files are written past the overlay, by several threads.
+#[test]
+fn a_new_directory_hides_what_was_removed() {
+    let lab = Lab::new();
+    for number in 0..100 {
+        lab.write(&format!("tree/sub{}/file{number}", number % 3), &format!("{number}"));
+    }
+    let name = |name: &str| lab.context.join("tree/sub0").join(name);
+    fs_err::hard_link(name("file0"), name("same")).unwrap();
+    std::os::unix::fs::symlink("file0", name("link")).unwrap();
+    let text = "FROM base\n\
+        RUN mkdir -p /d/sub0 /e/sub1 && echo old > /d/sub0/old && echo kept > /e/sub1/kept\n\
+        RUN rm -r /d\n\
+        COPY --chown=7:8 tree /d\n\
+        COPY tree /e\n\
+        RUN find /d -type f | wc -l > /count; stat -c '%h %u:%g' /d/sub0/same > /same; \
+            cat /d/*/* | wc -c >> /count; ls /e/sub1 | wc -l >> /count; test ! -e /d/sub0/old && cat /e/sub1/kept";
+    lab.build(text).unwrap();
+    assert_eq!(lab.read("count"), "101\n192\n34\n");
+    assert_eq!(lab.read("same"), "2 7:8\n");
+    assert!(!lab.file("d/sub0").join("old").exists());
+}

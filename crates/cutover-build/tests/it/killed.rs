@@ -40,6 +40,11 @@ fn a_killed_build_leaves_nothing() {
     assert_eq!(fs_err::read_dir(&marks).unwrap().count(), 0);
     assert!(!cutover_runtime::cgroup::Cgroup::open(&name).unwrap().exists());
     let store = cutover_store::Store::open(&root).unwrap();
+    // The next build removes the draft and nothing of what lives.
+    let own = store.snapshots().draft(&[]).unwrap();
+    assert_eq!(store.sweep().unwrap(), 1);
+    assert!(own.upper.exists() && !drafts(&root).any(|draft| draft.join("fs/half").exists()));
+    drop(own);
     store.gc(&|| Ok(cutover_store::Keep::default())).unwrap();
     assert_eq!(fs_err::read_dir(root.join("tmp")).unwrap().count(), 0);
     fs_err::remove_dir_all(root.parent().unwrap()).unwrap();

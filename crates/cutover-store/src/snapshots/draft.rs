@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use cutover_core::Digest;
 use cutover_core::digest::{Algorithm, Hasher};
@@ -115,15 +116,55 @@ fn attributes(dir: &Path) -> Result<Attributes, IoError> {
     }
 }
 
+/// Bytes that are hashed at once, and pieces under way from one thread to the other.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 4;
+
+/// Hashes the tar in another thread than reads it: both take about as long.
 fn digest(tar: &mut Packer) -> std::io::Result<(Digest, u64)> {
-    let mut hasher = Hasher::new(Algorithm::Sha256);
-    let (mut buffer, mut size) = (vec![0; 128 << 10], 0);
-    loop {
-        let count = std::io::Read::read(tar, &mut buffer)?;
-        if count == 0 {
-            return Ok((hasher.finish(), size));
+    let (full, to_hash) = sync_channel::<(Vec<u8>, usize)>(PIECES);
+    let (empty, to_fill) = sync_channel(PIECES);
+    // The closure owns `full`: when it ends, however it does, the other thread does too.
+    std::thread::scope(move |scope| {
+        let hashed = scope.spawn(move || {
+            let mut hasher = Hasher::new(Algorithm::Sha256);
+            for (piece, length) in to_hash {
+                hasher.update(&piece[..length]);
+                // The reader that is done needs no more.
+                drop(empty.try_send(piece));
+            }
+            hasher.finish()
+        });
+        let (mut size, mut made) = (0, 0);
+        loop {
+            let mut piece = match to_fill.try_recv() {
+                Ok(piece) => piece,
+                Err(_) if made < PIECES => {
+                    made += 1;
+                    vec![0; PIECE]
+                }
+                Err(_) => to_fill.recv().map_err(std::io::Error::other)?,
+            };
+            let length = fill(tar, &mut piece)?;
+            size += length as u64;
+            if length == 0 || full.send((piece, length)).is_err() {
+                break;
+            }
         }
-        hasher.update(&buffer[..count]);
-        size += count as u64;
+        drop(full);
+        let digest = hashed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((digest, size))
+    })
+}
+
+/// Reads until `piece` is full or nothing is left.
+fn fill(tar: &mut Packer, piece: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match std::io::Read::read(tar, &mut piece[filled..])? {
+            0 => break,
+            count => filled += count,
+        }
     }
+    Ok(filled)
 }

@@ -8,7 +8,6 @@
 //! systems keep that order of names in their journals.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cutover_core::Digest;
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{SnapshotError, Snapshots};
 use crate::error::IoError;
-use crate::scratch::Scratch;
+use crate::scratch::{Locked, Scratch};
 use crate::sync::sync_dir;
 
 /// The layer's directory within the snapshot's.
@@ -97,7 +96,7 @@ impl Snapshots {
     }
 
     /// Keeps other processes from making the same snapshot until it is dropped.
-    pub(super) fn lock(&self, chain_id: &Digest) -> Result<OwnedFd, IoError> {
+    pub(super) fn lock(&self, chain_id: &Digest) -> Result<Locked, IoError> {
         // Left behind for the garbage collector: removing it here would let two hold it.
         let path = self.store.tmp_dir().join(format!("{}.lock", chain_id.hex()));
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -105,7 +104,7 @@ impl Snapshots {
             .map_err(IoError::at("open", &path))?;
         rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, FlockOperation::LockExclusive))
             .map_err(IoError::at("lock", &path))?;
-        Ok(lock)
+        Ok(Locked(lock))
     }
 
     /// Gives the snapshot in `scratch` its name. Call under [`Snapshots::lock`], after finding
