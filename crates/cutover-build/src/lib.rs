@@ -57,7 +57,7 @@ pub use context::{ContextSource, Contexts, NamedContext, Prepared, prepare};
 pub use context_files::{ContextFile, ContextFiles, Decider, context_files};
 pub use error::{BuildError, Place};
 pub use explain::{Cause, Change, FileChange, FileChanged, StepReport};
-pub use options::{BuildOptions, Built, DockerfileSource, FetchedContext, World};
+pub use options::{BuildOptions, Built, DockerfileSource, FetchedContext, OnError, World};
 pub use progress::{
     Board, Event, Line, Plain, Progress, Quiet, RawJson, StageShape, StepId, Stream, Tone,
 };

@@ -69,6 +69,8 @@ pub struct BuildOptions {
     pub now: i64,
     /// SOURCE_DATE_EPOCH: `created` of the image and the time of files in new layers.
     pub source_date_epoch: Option<i64>,
+    /// What to do where a RUN step fails.
+    pub on_error: OnError,
     /// Where database and scratch files live: the store's root.
     pub root: PathBuf,
     /// Stops the build when raised: its containers are killed and nothing of it stays.
@@ -106,10 +108,20 @@ impl BuildOptions {
             limits: Limits::default(),
             now,
             source_date_epoch: None,
+            on_error: OnError::Fail,
             root,
             cancel: Cancel::new(),
         }
     }
+}
+
+/// What to do where a RUN step fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    #[default]
+    Fail,
+    /// Open a shell in its container first; needs a terminal.
+    Shell,
 }
 
 /// What is known of a context that was fetched or unpacked.

@@ -82,7 +82,8 @@ pub enum Event<'a> {
     },
     /// Somebody else has the terminal until it is given back: nothing may be painted meanwhile.
     Terminal {
-        taken: bool,
+        /// What to say to who has it now; `None` gives it back.
+        taken: Option<&'a str>,
     },
     /// The image is in the store; one event per tag, or one with none.
     Exported {

@@ -160,6 +160,9 @@ pub trait Runner: Sync {
         output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<i32, RunStepError>;
+
+    /// Runs `step` on the terminal of this process, to its end. `cancel` is as in [`Runner::run`].
+    fn shell(&self, step: &RunStep, cancel: &Cancel) -> Result<(), RunStepError>;
 }
 
 /// Fetches base images that the store does not have.

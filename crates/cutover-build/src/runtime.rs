@@ -10,6 +10,7 @@ mod leftovers;
 mod mounts;
 mod output;
 mod outside;
+mod shell;
 
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -169,6 +170,10 @@ impl Runner for RuntimeRunner {
                 Err(failure) => Err(RunStepError::Start(Box::new(failure))),
             }
         })
+    }
+
+    fn shell(&self, step: &RunStep, cancel: &Cancel) -> Result<(), RunStepError> {
+        self.on_terminal(step, cancel)
     }
 }
 

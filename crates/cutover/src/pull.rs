@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use cutover_core::Reference;
 use cutover_core::oci::Platform;
+use cutover_core::suggest::nearest;
 use cutover_store::{Image, Store};
 
 use crate::cli::Ctx;
@@ -59,7 +60,54 @@ pub(crate) fn pull(
         cutover_registry::pull(store, reference, &options, progress)
     });
     pulled.map_err(|error| {
-        let hint = error.hint();
+        let hint = match (near(store, reference), error.hint()) {
+            (Some(near), Some(hint)) => {
+                Some(format!("did you mean `{near}`, which is here? Or {hint}"))
+            }
+            (Some(near), None) => Some(format!("did you mean `{near}`, which is here?")),
+            (None, hint) => hint,
+        };
         Failure { hint, ..Failure::new(Kind::Remote, error) }
     })
+}
+
+/// An image of the store whose name is nearly `wanted`, or that has another tag.
+fn near(store: &Store, wanted: &Reference) -> Option<String> {
+    let names = store.images().names().ok()?;
+    let tagged = || names.iter().map(|(name, _)| name).filter(|name| name.tag().is_some());
+    let repositories: Vec<String> = tagged().map(Reference::familiar_name).collect();
+    let repository =
+        nearest(&wanted.familiar_name(), repositories.iter().map(String::as_str))?.to_owned();
+    let own: Vec<&str> = tagged()
+        .filter(|name| name.familiar_name() == repository)
+        .filter_map(Reference::tag)
+        .collect();
+    let tag =
+        nearest(wanted.tag().unwrap_or("latest"), own.iter().copied()).or(own.first().copied())?;
+    Some(format!("{repository}:{tag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_nearly_right_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(root.path()).unwrap();
+        let manifest = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#;
+        let image = store.images().put(manifest, b"{}", None);
+        let digest = image.map(|image| image.digest).unwrap_or_else(|error| panic!("{error:?}"));
+        for name in ["debian:bookworm", "debian:bullseye", "team/web:1"] {
+            store.images().tag(&name.parse().unwrap(), &digest).unwrap();
+        }
+        let check = |wanted: &str, expected: Option<&str>| {
+            assert_eq!(near(&store, &wanted.parse().unwrap()).as_deref(), expected, "{wanted}");
+        };
+        check("debain:bookworm", Some("debian:bookworm"));
+        check("debian:bulseye", Some("debian:bullseye"));
+        check("debian", Some("debian:bookworm"));
+        check("tem/web", Some("team/web:1"));
+        check("postgres", None);
+    }
 }

@@ -115,7 +115,7 @@ impl Board {
             Event::Done { step, at } => self.end(step, State::Done(at)),
             Event::Failed { step, error: CANCELED, at } => self.end(step, State::Canceled(at)),
             Event::Failed { step, at, .. } => self.end(step, State::Failed(at)),
-            Event::Terminal { taken } => self.taken = taken,
+            Event::Terminal { taken } => self.taken = taken.is_some(),
             Event::Exported { image, tag, .. } => self.exported.push(match tag {
                 Some(tag) => format!("image {image} tagged `{tag}`"),
                 None => format!("image {image}"),

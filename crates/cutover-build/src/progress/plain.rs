@@ -75,6 +75,7 @@ fn render<W: Write>(
             writeln!(out, "#{step} ERROR: {error}\n")
         }
         // They are more telling together, at the end.
+        Event::Terminal { taken: Some(note) } => writeln!(out, "{note}"),
         Event::Explained { .. } | Event::Planned { .. } | Event::Terminal { .. } => Ok(()),
         Event::Exported { image, tag: Some(tag), .. } => {
             writeln!(out, "image {image} tagged `{tag}`")

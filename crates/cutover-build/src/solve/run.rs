@@ -93,6 +93,7 @@ impl Solver<'_> {
         let code = self.world.runner.run(&container, &mut output, &self.cancel)?;
         let code = tool.as_ref().map_or(code, |tool| tool.verdict(code));
         if code != 0 {
+            self.shell_after(&container, id, code);
             return Err(match free_space(&draft.upper) {
                 Some(free) if free < ALMOST_FULL => {
                     let path = self.world.store.root().to_owned();

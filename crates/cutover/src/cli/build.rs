@@ -82,6 +82,9 @@ pub(super) struct Build {
     #[arg(long, value_name = "STYLE", default_value = "auto", env = progress::VARIABLE)]
     #[arg(hide_env_values = true)]
     progress: Style,
+    /// Where a RUN step fails: `fail`, or `shell` for a shell in its container
+    #[arg(long, value_name = "WHAT", default_value = "fail")]
+    on_error: progress::OnErrorChoice,
     /// What to do: `build`, `check`, `outline` or `targets`; `,format=json` for a document
     #[arg(long, value_name = "METHOD", default_value = "build")]
     call: call::Call,
@@ -121,6 +124,7 @@ impl Build {
         options.build_args = pairs(&self.build_arg);
         options.labels = pairs(&self.label);
         options.no_cache = self.no_cache;
+        options.on_error = self.on_error.checked()?;
         let platforms = platforms::parse(&self.platform)?;
         options.platform = platforms.first().cloned();
         let outputs = self.outputs.plan(&options.tags, platforms.len(), self.quiet)?;

@@ -79,8 +79,9 @@ impl Progress for Live {
     fn on(&self, event: Event<'_>) {
         let mut state = self.shared.lock();
         state.board.on(&event);
-        if let Event::Terminal { taken: true } = event {
+        if let Event::Terminal { taken: Some(note) } = event {
             self.shared.show(&mut state, Vec::new(), size().0);
+            self.shared.ui.say(note);
         }
     }
 }

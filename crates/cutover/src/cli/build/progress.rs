@@ -1,11 +1,11 @@
 //! `--progress`: how a build is shown.
 
-use std::io::Stderr;
+use std::io::{IsTerminal as _, Stderr};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use cutover_build::checks::Report;
-use cutover_build::{Event, Plain, Progress, Quiet, RawJson};
+use cutover_build::{Event, OnError, Plain, Progress, Quiet, RawJson};
 
 use crate::cli::Ctx;
 use crate::clock;
@@ -41,6 +41,31 @@ impl Style {
     pub(crate) fn of_environment() -> Self {
         let text = std::env::var(VARIABLE).unwrap_or_default();
         <Self as ValueEnum>::from_str(&text, true).unwrap_or_default()
+    }
+}
+
+/// `--on-error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnErrorChoice {
+    /// The build fails
+    Fail,
+    /// A shell opens in its container, then the build fails
+    Shell,
+}
+
+impl OnErrorChoice {
+    /// A shell needs somebody who types.
+    pub(super) fn checked(self) -> Outcome<OnError> {
+        match self {
+            Self::Fail => Ok(OnError::Fail),
+            Self::Shell if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+                Ok(OnError::Shell)
+            }
+            Self::Shell => {
+                let problem = "`--on-error=shell` needs a terminal on stdin and stdout";
+                Err(Failure::msg(Kind::Usage, problem).hint("leave it out where nobody types"))
+            }
+        }
     }
 }
 
