@@ -18,7 +18,9 @@ pub mod access;
 mod access_log;
 mod blobs;
 mod body;
+mod care;
 mod change;
+mod control;
 mod db;
 mod document;
 mod gate;
@@ -51,6 +53,7 @@ use tokio::sync::watch;
 
 pub use access_log::AccessLog;
 pub use body::Body;
+pub use care::{CareError, Collected, Damage, Moved, Order, Report, care};
 pub use document::MANIFEST_MAX;
 pub use gate::{Action, Ask, Event, Gate, Open, Other, Verdict, Who};
 pub use guard::{Guard, Observer};
@@ -115,20 +118,30 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     end: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
+    control: Option<control::Control>,
     writer: Option<JoinHandle<()>>,
 }
 
 /// Starts a registry; when this returns it accepts connections.
 pub fn start(options: Options) -> Result<Running, StartError> {
-    let (store, writer) = Store::open(&options.data, options.policy, options.ambient)?;
+    let (mut store, writer) = Store::open(&options.data, options.policy, options.ambient)?;
+    store.started = store.now();
+    let store = Arc::new(store);
+    // a socket's path may not be long; without it the registry has to be stopped for its care
+    let control = control::Control::start(Arc::clone(&store))
+        .inspect_err(|error| tracing::warn!(%error, "cannot take orders on `control.sock`"));
     let limits = upload::Limits { idle: options.idle, rate: 1024 };
-    let shared =
-        Arc::new(Shared { store: Arc::new(store), gate: options.gate, tls: options.tls, limits });
+    let shared = Arc::new(Shared { store, gate: options.gate, tls: options.tls, limits });
     let (end, ending) = watch::channel(false);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = if options.threads == 0 { cores } else { options.threads };
-    let mut running =
-        Running { addresses: Vec::new(), end, workers: Vec::new(), writer: Some(writer) };
+    let mut running = Running {
+        addresses: Vec::new(),
+        end,
+        workers: Vec::new(),
+        control: control.ok(),
+        writer: Some(writer),
+    };
     for addr in options.listen {
         let bind = |source| StartError::Bind { addr, source };
         let listener = TcpListener::bind(addr).map_err(bind)?;
@@ -161,6 +174,7 @@ impl Drop for Running {
         for worker in self.workers.drain(..) {
             drop(worker.join());
         }
+        drop(self.control.take());
         if let Some(writer) = self.writer.take() {
             drop(writer.join());
         }

@@ -30,9 +30,12 @@ pub(super) struct Manifest {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) size: u64,
-    /// Seconds since 1970 when a client was last told that it is there.
+    /// Seconds since 1970 when a client was last told that it is there, or [`GOING`].
     pub(super) told: AtomicI64,
 }
+
+/// A link that is being removed: nobody is told of it any more.
+pub(super) const GOING: i64 = i64::MIN;
 
 #[derive(Debug, Default)]
 pub(super) struct Repository {
@@ -118,7 +121,16 @@ impl Repository {
     /// A blob's size. Whoever is told that a blob is there may rely on it for a while: see `gc`.
     pub(super) fn blob(&self, digest: &Digest, now: i64) -> Option<u64> {
         let link = self.blobs.get(digest)?;
-        link.told.fetch_max(now, Ordering::Relaxed);
+        let mut told = link.told.load(Ordering::SeqCst);
+        while told < now {
+            if told == GOING {
+                return None;
+            }
+            match link.told.compare_exchange(told, now, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => break,
+                Err(other) => told = other,
+            }
+        }
         Some(link.size)
     }
 

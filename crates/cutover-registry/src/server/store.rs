@@ -55,6 +55,8 @@ pub(super) struct Store {
     pub(super) readers: Readers,
     pub(super) policy: Arc<Policy>,
     pub(super) ambient: Ambient,
+    /// Seconds since 1970 from which on clients are told things; none are when there is no server.
+    pub(super) started: i64,
     index: Arc<RwLock<Index>>,
     documents: Documents,
     /// Held for as long as the store is open.
@@ -90,6 +92,7 @@ impl Store {
             readers: Readers::new(&path),
             policy: Arc::new(policy),
             ambient,
+            started: 0,
             index,
             documents: Documents::default(),
             _lock: lock,

@@ -1,6 +1,7 @@
 //! The embedded registry, spoken to over real sockets.
 
 mod areas;
+mod care;
 mod client;
 mod crash;
 mod hostile;
