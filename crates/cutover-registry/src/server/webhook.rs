@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cutover_core::oci::Platform;
@@ -38,7 +38,8 @@ pub struct WebhookOptions {
     pub backoff: Duration,
     pub tls: Tls,
     pub proxies: Proxies,
-    pub clock: fn() -> SystemTime,
+    /// Time since 1970.
+    pub clock: fn() -> Duration,
     /// Makes ids that no other start of the server makes.
     pub random: fn() -> [u8; 16],
 }
@@ -55,7 +56,7 @@ pub enum WebhookError {
 pub struct Webhooks {
     queues: Vec<(String, mpsc::Sender<Bytes>)>,
     source: String,
-    clock: fn() -> SystemTime,
+    clock: fn() -> Duration,
     prefix: String,
     count: AtomicU64,
 }
@@ -107,7 +108,8 @@ impl Webhooks {
             ),
             _ => return None,
         };
-        let time = jiff::Timestamp::try_from((self.clock)()).unwrap_or_default();
+        let time = i64::try_from((self.clock)().as_millis()).unwrap_or(i64::MAX);
+        let time = jiff::Timestamp::from_millisecond(time).unwrap_or_default();
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let event = json!({
             "specversion": "1.0",

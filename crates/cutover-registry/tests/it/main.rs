@@ -12,6 +12,7 @@ mod fetch;
 mod fixture;
 mod names;
 mod network;
+mod observers;
 mod pipeline;
 mod push;
 mod serve;

@@ -40,6 +40,17 @@ pub(crate) fn init(path: &Path) {
     });
 }
 
+/// Sends log lines to stderr as JSON, for who collects them.
+#[expect(clippy::disallowed_methods, reason = "the binary's edge reads the environment")]
+pub(crate) fn init_json() {
+    use tracing_subscriber::EnvFilter;
+    let filter = std::env::var("CUTOVER_LOG").unwrap_or_else(|_unset| "info".to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_wrong| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).json().flatten_event(true);
+    // a second call (tests) changes nothing
+    drop(lines.with_writer(io::stderr).try_init());
+}
+
 /// Whether stderr is the file `path`.
 fn own_stderr(path: &Path) -> bool {
     let Ok(named) = fs::metadata(path) else { return false };

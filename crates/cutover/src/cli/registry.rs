@@ -1,6 +1,8 @@
 //! `cutover registry`: the embedded registry and the care of its data.
 
+mod guard;
 mod serve;
+mod token;
 
 use std::path::PathBuf;
 
@@ -18,13 +20,15 @@ pub(super) struct Registry {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
+    Token(token::Token),
 }
 
 impl Registry {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         match self.command {
             Command::Serve(command) => command.run(ctx),
+            Command::Token(command) => command.run(ctx),
         }
     }
 }

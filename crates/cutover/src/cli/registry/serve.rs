@@ -16,7 +16,7 @@ use crate::failure::{Context, Failure, Kind, Outcome};
 /// Serve images over the OCI distribution API
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Anybody who reaches the address may pull and push: listen on a loopback address unless you mean it.\nEnds at SIGTERM or SIGINT when requests in flight are answered."
+    after_help = "Without `--htpasswd` or `--tokens` anybody who reaches the address may pull and push: listen on a loopback address unless you mean it.\nEnds at SIGTERM or SIGINT when requests in flight are answered."
 )]
 pub(super) struct Serve {
     /// Address to listen on; can be given several times
@@ -42,15 +42,21 @@ pub(super) struct Serve {
     /// Threads that serve [default: one for each core]
     #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
     threads: usize,
+    #[command(flatten)]
+    guard: super::guard::GuardFlags,
 }
 
 impl Serve {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let data = super::data(self.data.clone(), ctx);
-        log::init(&data.join("registry.log"));
+        match self.guard.log_json() {
+            true => log::init_json(),
+            false => log::init(&data.join("registry.log")),
+        }
         let mut options = Options::new(data.clone(), ambient());
         options.policy = self.policy()?;
         (options.listen, options.threads) = (self.listen, self.threads);
+        self.guard.apply(ctx, &mut options)?;
         let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
             .or_fail(Kind::Internal, "wait for signals")?;
         let running = server::start(options).kind(Kind::Internal)?;
