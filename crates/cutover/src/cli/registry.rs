@@ -1,5 +1,6 @@
 //! `cutover registry`: the embedded registry and the care of its data.
 
+mod care;
 mod guard;
 mod serve;
 mod token;
@@ -21,6 +22,11 @@ pub(super) struct Registry {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Gc(care::Gc),
+    Fsck(care::Fsck),
+    History(care::History),
+    Rollback(care::Rollback),
+    Retain(care::Retain),
     Token(token::Token),
 }
 
@@ -28,6 +34,11 @@ impl Registry {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         match self.command {
             Command::Serve(command) => command.run(ctx),
+            Command::Gc(command) => command.run(ctx),
+            Command::Fsck(command) => command.run(ctx),
+            Command::History(command) => command.run(ctx),
+            Command::Rollback(command) => command.run(ctx),
+            Command::Retain(command) => command.run(ctx),
             Command::Token(command) => command.run(ctx),
         }
     }

@@ -90,6 +90,6 @@ fn quota(text: &str) -> Outcome<(String, u64)> {
     Ok((pattern.to_owned(), size))
 }
 
-fn ambient() -> Ambient {
+pub(super) fn ambient() -> Ambient {
     Ambient { now: clock::since_epoch, random: clock::random_bytes }
 }
