@@ -382,7 +382,11 @@ fn build_service(
     };
     options.pull = wanted.pull;
     build::service::apply(&mut options, wanted, &of_build(name))?;
+    let travel = build::travel::plan(&wanted.cache_from, &wanted.cache_to)
+        .map_err(|failure| Failure { kind: Kind::Config, ..failure })?;
     let _held = build::contexts::open(ctx, store, &mut options, &wanted.context, false)?;
+    travel.apply(ctx.ui, store, &mut options);
     let built = build::execute_for_service(ctx, store, &options, name)?;
+    travel.deliver(ctx.ui, store, &built)?;
     Ok(built.image)
 }

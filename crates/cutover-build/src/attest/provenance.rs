@@ -48,8 +48,9 @@ pub struct Request {
     pub version: String,
 }
 
-/// What `buildType` leads to: the meaning of the parameters.
-const BUILD_TYPE: &str = "https://cutover.dev/buildtypes/dockerfile/v1";
+/// Where the meaning of the parameters is said.
+const BUILD_TYPE: &str =
+    concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/dockerfile-support.md#attestations");
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 
 /// Writes the statement about the image with these names.

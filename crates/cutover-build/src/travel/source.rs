@@ -9,6 +9,7 @@ use cutover_core::Digest;
 use cutover_core::digest::Hasher;
 use cutover_core::oci::{Descriptor, Manifest};
 use cutover_store::MAX_DOCUMENT;
+use rustix::fs::{Mode, OFlags};
 
 use crate::output::REF_NAME;
 
@@ -76,11 +77,15 @@ impl FolderSource {
 impl LayerSource for FolderSource {
     fn open(&self, blob: &Descriptor) -> Result<File, SourceError> {
         let path = self.path.join(crate::output::blob_path(&blob.digest));
-        let file = fs_err::File::open(&path)?;
-        if !file.metadata()?.is_file() {
-            return Err(format!("`{}` is not a file", path.display()).into());
+        // nothing that is put there in place of a blob leads elsewhere, or makes us wait
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&path, flags, Mode::empty());
+        let file = opened.map_err(|errno| format!("cannot open `{}`: {errno}", path.display()))?;
+        let file = File::from(file);
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(format!("`{}` is not a file", path.display()).into()),
         }
-        Ok(file.into_file())
     }
 }
 

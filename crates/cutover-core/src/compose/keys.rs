@@ -229,12 +229,12 @@ static BUILD: &[Key] = &[
     yes("ulimits", "of `RUN`"),
     yes("shm_size", "of `/dev/shm` in `RUN`, 64 MiB unless written"),
     yes("entitlements", "`network.host`, `security.insecure`"),
+    yes("cache_from", "list, as `build --cache-from`"),
+    yes("cache_to", "list, as `build --cache-to`"),
     yes("x-cutover", "an image without a Dockerfile: scripts, playbooks, manifests"),
-    ignored("cache_from", "the build cache is this machine's"),
-    ignored("cache_to", "the build cache is this machine's"),
     ignored("isolation", "it is for Windows containers"),
-    ignored("provenance", "attestations are not written"),
-    ignored("sbom", "attestations are not written"),
+    ignored("provenance", "attestations go along with a push: `build --push --provenance`"),
+    ignored("sbom", "attestations go along with a push: `build --push --sbom`"),
     refused("privileged", "`RUN` is never privileged"),
 ];
 

@@ -32,6 +32,11 @@ pub struct Build {
     pub no_cache: bool,
     #[serde(skip_serializing_if = "is_default")]
     pub pull: bool,
+    /// As `build --cache-from` and `--cache-to` have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cache_from: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cache_to: Vec<String>,
     /// `none` or `host`, for `RUN` steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

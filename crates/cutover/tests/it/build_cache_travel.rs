@@ -188,6 +188,16 @@ fn a_cache_that_lies_is_not_believed() {
     let blob = largest(&link);
     std::fs::remove_file(&blob).unwrap();
     std::os::unix::fs::symlink("/dev/zero", &blob).unwrap();
+    check(&link, "cannot open");
+    std::fs::remove_file(&blob).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &blob,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
     check(&link, "is not a file");
     let index = make("index");
     std::fs::write(index.join("index.json"), "{\"manifests\": 1}").unwrap();

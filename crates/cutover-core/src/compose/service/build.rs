@@ -83,6 +83,8 @@ pub(super) fn build(
         platforms: texts(cx, "platforms"),
         no_cache: bool(cx, "no_cache"),
         pull: bool(cx, "pull"),
+        cache_from: texts(cx, "cache_from"),
+        cache_to: texts(cx, "cache_to"),
         network: network.map(str::to_owned),
         extra_hosts: fields.get("extra_hosts").map(|at| hosts(cx, &at)).unwrap_or_default(),
         additional_contexts,

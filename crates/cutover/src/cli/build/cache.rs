@@ -102,6 +102,10 @@ impl Progress for Explainer<'_> {
     fn on(&self, event: Event<'_>) {
         if let Event::Explained { report } = &event {
             let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+            // a build that began anew says it again
+            reports.retain(|old| {
+                (&old.file, old.line, &old.name) != (&report.file, report.line, &report.name)
+            });
             reports.push((*report).clone());
         }
         self.below.on(event);
