@@ -89,14 +89,21 @@ fn near(store: &Store, wanted: &Reference) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use cutover_core::Digest;
+    use cutover_core::oci::{Descriptor, media_type};
+
     use super::*;
 
     #[test]
     fn names_that_are_nearly_right_are_found() {
         let root = tempfile::tempdir().unwrap();
         let store = Store::open(root.path()).unwrap();
-        let manifest = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#;
-        let image = store.images().put(manifest, b"{}", None);
+        let config =
+            br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let (media_type, digest) = (media_type::OCI_CONFIG, Digest::sha256(config));
+        let described = Descriptor::new(media_type, digest, config.len() as u64);
+        let manifest = cutover_store::manifest_bytes(described, Vec::new());
+        let image = store.images().put(&manifest, config, None);
         let digest = image.map(|image| image.digest).unwrap_or_else(|error| panic!("{error:?}"));
         for name in ["debian:bookworm", "debian:bullseye", "team/web:1"] {
             store.images().tag(&name.parse().unwrap(), &digest).unwrap();

@@ -26,7 +26,9 @@ impl Solver<'_> {
         shown: (Option<usize>, &str),
     ) -> Result<Arc<Done>, BuildError> {
         let key = (name.to_owned(), platform::format(platform));
-        self.images.get(&key, || {
+        let mut first = false;
+        let image = self.images.get(&key, || {
+            first = true;
             self.check_cancel()?;
             if let Some((named, context)) = self.options.contexts.find(name, platform) {
                 let done = self.named(named, context, platform, lines);
@@ -43,7 +45,12 @@ impl Solver<'_> {
                 source,
             })?;
             Ok(Arc::new(to_done(name, image)))
-        })
+        })?;
+        // Each stage shows where it begins.
+        if let (false, (Some(stage), text)) = (first, shown) {
+            self.found(Some(stage), text);
+        }
+        Ok(image)
     }
 
     pub(super) fn find_or_pull(
