@@ -150,6 +150,10 @@ fn settings(root: &str) -> Vec<String> {
     let mut words = ["apply", "--detailed-exitcodes", "--color=false", "--certname=localhost"]
         .map(str::to_owned)
         .to_vec();
+    // The image need not have a user `puppet`.
+    words.extend(
+        ["--user=root", "--group=root", "--no-manage_internal_file_permissions"].map(str::to_owned),
+    );
     for name in ["confdir", "codedir", "ssldir", "vardir", "rundir", "logdir", "publicdir"] {
         words.push(format!("--{name}={STATE}/{name}"));
     }
