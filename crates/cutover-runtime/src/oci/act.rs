@@ -122,6 +122,7 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<Error>> {
     let config = store.config(id);
     let warnings = match &config {
         Ok(config) => {
+            state.unmount(config)?;
             let facts = state.facts(config).json("stopped", None);
             hooks::run_all("poststop", &config.hooks.poststop, &facts)
         }

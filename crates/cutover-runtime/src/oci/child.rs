@@ -97,14 +97,16 @@ fn make(
     let sysctls = if work.sysctls.is_empty() { None } else { Some(rootfs::proc_handle()?) };
     let root = work.root.as_fd();
     let before = &work.config.hooks.create_container;
-    if before.is_empty() {
+    let own_mounts = work.config.linux.separate(NamespaceKind::Mount);
+    if before.is_empty() && own_mounts {
         enter(root, options.no_pivot).map_err(Error::step("enter", "the root file system"))?;
         rootfs::furnish(work, &made)?;
     } else {
         place(work, &facts.bundle)?;
         rootfs::furnish(work, &made)?;
         hooks::run("createContainer", before, &facts.json("creating", Some(inner_pid())))?;
-        pivot(root, options.no_pivot).map_err(Error::step("enter", "the root file system"))?;
+        pivot(root, options.no_pivot || !own_mounts)
+            .map_err(Error::step("enter", "the root file system"))?;
     }
     complete(work, sysctls, socket)?;
     // The maker has noted everything when it says so; from then on this process may outlive it.
@@ -136,6 +138,14 @@ fn isolate(work: &Work) -> Result<()> {
     if !work.domainname.is_empty() {
         rustix::system::setdomainname(work.domainname.as_bytes())
             .map_err(Error::step("set the domain name", work.domainname.clone()))?;
+    }
+    if let Some(mount) = &work.mount {
+        process::join_namespaces(mount.as_fd(), libc::CLONE_NEWNS)
+            .map_err(Error::step("join the", "mount namespace"))?;
+    }
+    if !work.config.linux.separate(NamespaceKind::Mount) {
+        // The host's are the container's: what is attached below the root is its own all the same.
+        return Ok(());
     }
     // Nothing that is mounted or unmounted from here on is seen by the host.
     let open = || {

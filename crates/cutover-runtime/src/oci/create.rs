@@ -44,6 +44,7 @@ struct Undo<'a> {
     cgroup: Option<(Cgroup, bool)>,
     child: Option<OwnedFd>,
     facts: Option<(&'a Config, Facts)>,
+    mounted: Option<(State, &'a Config)>,
 }
 
 impl Drop for Undo<'_> {
@@ -56,6 +57,9 @@ impl Drop for Undo<'_> {
         if let Some((cgroup, false)) = &self.cgroup {
             drop(cgroup.kill_all());
             drop(cgroup.remove());
+        }
+        if let Some((state, config)) = &self.mounted {
+            drop(state.unmount(config));
         }
         if let Some((config, facts)) = &self.facts {
             let state = facts.json("stopped", None);
@@ -84,7 +88,8 @@ pub fn create(
     let wanted = wanted.ok_or_else(|| Error::invalid("process", "it is missing"))?;
     check_terminal(wanted, options)?;
     let locked = store.claim(id)?;
-    let mut undo = Undo { locked: Some(locked), cgroup: None, child: None, facts: None };
+    let mut undo =
+        Undo { locked: Some(locked), cgroup: None, child: None, facts: None, mounted: None };
     let locked = undo.locked.as_ref().ok_or(Error::Died)?;
 
     let mut state = State::new(id, &bundle.path, now, cgroup_path(config, id, locked));
@@ -103,6 +108,11 @@ pub fn create(
     drop(root);
     let mut work = prepare::work(&bundle, &mut spaces, listener, last)?;
 
+    if !config.linux.separate(NamespaceKind::Mount) {
+        state.mount = super::state::mount_of(&work.root);
+        locked.write(&state)?;
+    }
+    undo.mounted = Some((state.clone(), config));
     let existed = Cgroup::at(&state.cgroup)?.exists();
     let cgroup = Cgroup::create_for_bundle(&state.cgroup, &config.linux.resources)?;
     undo.cgroup = Some((cgroup.clone(), existed));
@@ -133,7 +143,7 @@ pub fn create(
     locked.write(&state)?;
     channel::go(ours.as_fd());
     expect(&ours, &Said::Ready)?;
-    (undo.child, undo.cgroup, undo.facts) = (None, None, None);
+    (undo.child, undo.cgroup, undo.facts, undo.mounted) = (None, None, None, None);
     drop(undo.locked.take());
     let warnings = unknown.iter().map(|name| format!("unknown capability `{name}`")).collect();
     Ok(Created { pid: made.pid, pidfd: made.pidfd, console, warnings })

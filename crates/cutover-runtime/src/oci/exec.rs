@@ -32,6 +32,7 @@ struct Visit {
     init: OwnedFd,
     flags: i32,
     mapped: bool,
+    root: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,
     terminal: Option<(u16, u16)>,
     uid: u32,
@@ -67,7 +68,6 @@ pub fn exec(
     let config = store.config(id)?;
     let root = root_of(first.pid)?;
     let (last, unknown) = finish::last(wanted, &config, &root, options.extras)?;
-    drop(root);
     let cgroup = Cgroup::at(&state.cgroup)?;
     let mut entrance = cgroup.entrance()?;
     let size = wanted.console_size.unwrap_or_default();
@@ -75,6 +75,8 @@ pub fn exec(
         init,
         flags: create::separate(&config),
         mapped: config.linux.separate(NamespaceKind::User),
+        // With the host's mounts, its root is not the container's.
+        root: (!config.linux.separate(NamespaceKind::Mount)).then_some(root),
         tasks: std::mem::take(&mut entrance.tasks),
         terminal: wanted.terminal.then_some((size.height, size.width)),
         uid: wanted.user.uid,
@@ -118,6 +120,11 @@ fn run(visit: &Visit, socket: &OwnedFd) -> i32 {
         let label = visit.last.label()?;
         process::join_namespaces(visit.init.as_fd(), visit.flags)
             .map_err(Error::step("join the namespaces of", "the container"))?;
+        if let Some(root) = &visit.root {
+            rustix::process::fchdir(root)
+                .and_then(|()| rustix::process::chroot(c"."))
+                .map_err(Error::step("enter the root of", "the container"))?;
+        }
         if visit.mapped {
             use rustix::process::{Gid, Uid};
             rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)

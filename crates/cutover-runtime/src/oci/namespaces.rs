@@ -22,6 +22,8 @@ pub(super) struct Namespaces {
     joined: Vec<(OwnedFd, OwnedFd, i32)>,
     /// The user namespace to join.
     pub(super) user: Option<OwnedFd>,
+    /// The mount namespace to join, by the child itself.
+    pub(super) mount: Option<OwnedFd>,
     /// A new time namespace, made by the maker for its children.
     time: bool,
 }
@@ -29,7 +31,7 @@ pub(super) struct Namespaces {
 /// Opens those that are joined and sorts out those that are made. A new control group namespace is the child's own
 /// affair, after it has joined its group.
 pub(super) fn open(linux: &Linux) -> Result<Namespaces> {
-    let mut all = Namespaces { new: 0, joined: Vec::new(), user: None, time: false };
+    let mut all = Namespaces { new: 0, joined: Vec::new(), user: None, mount: None, time: false };
     for namespace in &linux.namespaces {
         let flag = namespace.kind.flag();
         match (&namespace.path, namespace.kind) {
@@ -38,9 +40,16 @@ pub(super) fn open(linux: &Linux) -> Result<Namespaces> {
             (None, _) => all.new |= flag,
             (Some(path), kind) => {
                 let wanted = of_kind(path, kind)?;
-                if kind == NamespaceKind::User {
-                    all.user = Some(wanted);
-                    continue;
+                match kind {
+                    NamespaceKind::User => {
+                        all.user = Some(wanted);
+                        continue;
+                    }
+                    NamespaceKind::Mount => {
+                        all.mount = Some(not_ours(wanted)?);
+                        continue;
+                    }
+                    _ => {}
                 }
                 let own = own(if kind == NamespaceKind::Pid { "pid" } else { kind.file() })?;
                 all.joined.push((wanted, own, flag));
@@ -51,6 +60,20 @@ pub(super) fn open(linux: &Linux) -> Result<Namespaces> {
         all.joined.push((own("time")?, own("time")?, NamespaceKind::Time.flag()));
     }
     Ok(all)
+}
+
+/// A new root for our own mount namespace would be one for the host.
+fn not_ours(mount: OwnedFd) -> Result<OwnedFd> {
+    let number = |fd: &OwnedFd| {
+        rustix::fs::fstat(fd)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .map_err(Error::step("look at", "a mount namespace"))
+    };
+    if number(&mount)? == number(&own("mnt")?)? {
+        let reason = "the mount namespace to join is the host's";
+        return Err(Error::invalid("linux.namespaces", reason));
+    }
+    Ok(mount)
 }
 
 fn own(name: &str) -> Result<OwnedFd> {

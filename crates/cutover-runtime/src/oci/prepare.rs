@@ -32,7 +32,9 @@ pub(super) struct Work {
     pub(super) domainname: String,
     /// A user namespace to join.
     pub(super) user: Option<OwnedFd>,
-    /// `CLONE_NEW…` to make inside of that one.
+    /// A mount namespace to join.
+    pub(super) mount: Option<OwnedFd>,
+    /// `CLONE_NEW…` to make inside of that user namespace.
     pub(super) inner: i32,
     /// The user namespace is not the host's.
     pub(super) mapped: bool,
@@ -122,6 +124,7 @@ pub(super) fn work(
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         user,
+        mount: spaces.mount.take(),
         inner,
         mapped,
         new_cgroup_namespace: linux

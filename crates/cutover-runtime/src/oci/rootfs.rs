@@ -112,7 +112,7 @@ fn attach(work: &Work, mount: &Attach, made: Option<&OwnedFd>) -> rustix::io::Re
     let target = place(root, &mount.target, kind, strict && !is_plain(mount))?;
     refuse(root, target.as_fd(), &mount.target)?;
     match (&mount.what, made) {
-        (What::Tree(tree, _), _) => return put(tree.as_fd(), target.as_fd()),
+        (What::Tree(tree, _), _) => put(tree.as_fd(), target.as_fd()),
         (What::New { .. }, Some(made)) => {
             if mount.options.copy_up {
                 copy_up::copy(target.as_fd(), made.as_fd())?;

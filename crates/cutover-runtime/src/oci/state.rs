@@ -35,6 +35,9 @@ pub struct State {
     pub cgroup: String,
     /// The first process, once there is one.
     pub process: Option<ProcessId>,
+    /// The number of the root's mount, where it is in the host's own mount table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mount: Option<u64>,
 }
 
 /// A process, never to be mistaken for another one.
@@ -318,7 +321,22 @@ impl State {
             created,
             cgroup,
             process: None,
+            mount: None,
         }
+    }
+
+    /// Takes the root out of the host's mount table, if it is there.
+    pub(super) fn unmount(&self, config: &Config) -> Result<()> {
+        let Some(mount) = self.mount else { return Ok(()) };
+        let path = self.bundle.join(config.root.clone().unwrap_or_default().path);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(root) = rustix::fs::open(&path, flags, Mode::empty()) else { return Ok(()) };
+        if mount_of(&root) != Some(mount) {
+            return Ok(());
+        }
+        use rustix::mount::UnmountFlags;
+        rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+            .map_err(Error::step("unmount", path.display().to_string()))
     }
 
     /// What hooks and callers are told.
@@ -343,6 +361,13 @@ impl ProcessId {
         let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
         (started(self.pid) == Some(self.started)).then_some(pidfd)
     }
+}
+
+/// The number of the mount that a descriptor is on.
+pub(super) fn mount_of(fd: &OwnedFd) -> Option<u64> {
+    use rustix::fs::{AtFlags, StatxFlags};
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    Some(found.stx_mnt_id)
 }
 
 /// When a process started, `None` when it is gone or only waits to be reaped.

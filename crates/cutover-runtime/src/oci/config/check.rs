@@ -96,13 +96,10 @@ fn namespaces(config: &Config) -> Result<()> {
     }
     let has = |kind| linux.separate(kind);
     let joins = |kind| linux.namespace(kind).is_some_and(|namespace| namespace.path.is_some());
-    if !has(NamespaceKind::Mount) {
-        let reason = "without a mount namespace the container's mounts would be the host's";
-        return Err(Error::unsupported("linux.namespaces", reason));
-    }
-    if joins(NamespaceKind::Mount) {
-        let reason = "a mount namespace that exists already is not joined";
-        return Err(Error::unsupported("linux.namespaces", reason));
+    let shared = matches!(linux.rootfs_propagation.as_str(), "shared" | "rshared");
+    if !has(NamespaceKind::Mount) && shared {
+        let reason = "without a mount namespace it would be the host's";
+        return Err(Error::unsupported("linux.rootfsPropagation", reason));
     }
     let named = !config.hostname.is_empty() || !config.domainname.is_empty();
     if named && !has(NamespaceKind::Uts) {

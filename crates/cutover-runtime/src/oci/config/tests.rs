@@ -65,8 +65,8 @@ fn what_is_not_done_is_refused_by_name() {
         ),
         (
             "/linux/namespaces",
-            serde_json::json!([{"type": "pid"}]),
-            "unsupported `linux.namespaces`: without a mount namespace the container's mounts would be the host's",
+            serde_json::json!([{"type": "mount"}, {"type": "mount"}]),
+            "invalid `linux.namespaces`: `mnt` is there twice",
         ),
     ] {
         let got = load(|config| {
