@@ -162,7 +162,7 @@ impl Build {
                 platforms::build(ctx, &store, &options, (&platforms, &outputs.annotations), style)?
             }
         };
-        outputs.deliver(ctx, &store, &options, &built, (&self.context, self.quiet))?;
+        outputs.deliver(ctx, &store, &options, &built, (&context, self.quiet))?;
         travel.deliver(if self.quiet { ctx.ui.quiet() } else { ctx.ui }, &store, &built)?;
         if let Some(path) = self.iidfile {
             fs::write(path, built.image.as_str())?;
