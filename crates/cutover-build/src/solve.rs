@@ -13,6 +13,7 @@ mod finish;
 mod flights;
 mod keys;
 mod last;
+mod mask;
 mod mounts;
 mod provision;
 mod run;

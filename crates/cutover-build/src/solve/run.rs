@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use cutover_store::Draft;
 
+use super::mask::Mask;
 use super::provision::Prepared;
 use super::steps::{Failure, Step};
 use super::{Solver, stubs};
 use crate::op::RunOp;
-use crate::{Event, RunStep};
+use crate::{Event, RunStep, Stream};
 
 /// docker's word for where RUN happens.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -85,12 +86,19 @@ impl Solver<'_> {
             outside: tool.as_mut().and_then(|tool| tool.outside.take()),
         };
         let mut tail = Tail::default();
-        let mut output = |stream, bytes: &[u8]| {
+        let mut mask = Mask::new(&container.mounts, &mounted.env);
+        let mut show = |stream, bytes: &[u8], last| {
+            let bytes = &mask.pass(stream, bytes, last)[..];
             tail.push(bytes);
-            let at = (self.world.clock)();
-            self.world.progress.on(Event::Output { step: id, stream, bytes, at });
+            if !bytes.is_empty() {
+                let at = (self.world.clock)();
+                self.world.progress.on(Event::Output { step: id, stream, bytes, at });
+            }
         };
-        let code = self.world.runner.run(&container, &mut output, &self.cancel)?;
+        let mut output = |stream, bytes: &[u8]| show(stream, bytes, false);
+        let ended = self.world.runner.run(&container, &mut output, &self.cancel);
+        [Stream::Stdout, Stream::Stderr].into_iter().for_each(|stream| show(stream, b"", true));
+        let code = ended?;
         let code = tool.as_ref().map_or(code, |tool| tool.verdict(code));
         if code != 0 {
             self.shell_after(&container, id, code);
