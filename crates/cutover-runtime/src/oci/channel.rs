@@ -20,6 +20,10 @@ use super::error::{Error, Result, Told};
 pub(super) enum Said {
     /// Its namespaces exist.
     Isolated,
+    /// Its file systems exist: it waits for the sources of its bind mounts.
+    Made,
+    /// From the maker: the next source.
+    Source,
     /// Everything is made; perhaps with the terminal.
     Ready,
     /// The program's process is this one.

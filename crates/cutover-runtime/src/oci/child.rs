@@ -93,7 +93,12 @@ fn make(
         return Ok(None);
     }
     let label = work.last.label()?;
-    let made = rootfs::create(work)?;
+    let mut made = rootfs::create(work)?;
+    channel::say(socket, &Said::Made, None);
+    made.take_sources(work, || match channel::hear(socket)? {
+        Some((Said::Source, Some(tree))) => Ok(tree),
+        _ => Err(Error::Died),
+    })?;
     let sysctls = if work.sysctls.is_empty() { None } else { Some(rootfs::proc_handle()?) };
     let root = work.root.as_fd();
     let before = &work.config.hooks.create_container;

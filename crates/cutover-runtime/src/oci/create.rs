@@ -136,7 +136,7 @@ pub fn create(
     let made = follow_into(&work, made, &ours)?;
     undo.child = Some(made.pidfd.try_clone().map_err(Error::step("duplicate a", "pidfd"))?);
     undo.facts = Some((config, facts.clone()));
-    let console = converse(&work, wanted, &facts, &made, &ours)?;
+    let console = converse(&work, &bundle, &facts, &made, &ours)?;
     let console = hand_over(console, options)?;
     settle(made.pid, wanted)?;
     state.process = Some(ProcessId::of(made.pid)?);
@@ -203,7 +203,7 @@ fn follow_into(work: &Work, made: clone::Child, socket: &OwnedFd) -> Result<clon
 /// From birth to the wait for `start`.
 fn converse(
     work: &Work,
-    wanted: &Process,
+    bundle: &Bundle,
     facts: &Facts,
     child: &clone::Child,
     socket: &OwnedFd,
@@ -213,7 +213,7 @@ fn converse(
     if work.mapped && work.user.is_none() {
         namespaces::map(child.pid, &linux.uid_mappings, &linux.gid_mappings)?;
     }
-    if let Some(score) = wanted.oom_score_adj {
+    if let Some(score) = config.process.as_ref().and_then(|process| process.oom_score_adj) {
         let path = format!("/proc/{}/oom_score_adj", child.pid);
         fs_err::write(&path, score.to_string()).map_err(Error::step("write", path))?;
     }
@@ -223,6 +223,10 @@ fn converse(
     hooks::run("prestart", &config.hooks.prestart, &state)?;
     hooks::run("createRuntime", &config.hooks.create_runtime, &state)?;
     channel::go(socket.as_fd());
+    expect(socket, &Said::Made)?;
+    for source in prepare::sources(bundle)? {
+        channel::say(socket.as_fd(), &Said::Source, Some(source.as_fd()));
+    }
     expect(socket, &Said::Ready)
 }
 

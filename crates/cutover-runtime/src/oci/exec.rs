@@ -184,7 +184,7 @@ fn follow(socket: &OwnedFd, joiner: &clone::Child, wanted: &Process) -> Result<J
             Ok(Some((Said::Ready, master))) => (console, ready) = (master, true),
             Ok(Some((Said::Executing, _))) => executing = true,
             Ok(Some((Said::Failed(told), _))) => break Some(Error::Told(told)),
-            Ok(Some((Said::Isolated, _))) => {}
+            Ok(Some((Said::Isolated | Said::Made | Said::Source, _))) => {}
             Ok(None) if executing => break None,
             Ok(None) => break Some(Error::Died),
             Err(error) => break Some(error),

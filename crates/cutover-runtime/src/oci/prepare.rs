@@ -12,7 +12,7 @@ use super::finish::Last;
 use super::options::{self, Options};
 use super::{namespaces, sysctl};
 use crate::cgroup::Entrance;
-use crate::init::target::{Kind, Target};
+use crate::init::target::Target;
 use crate::sys::mount::{Attributes, set_attributes};
 
 /// What the child works on. Everything of the host's is open already.
@@ -60,8 +60,9 @@ pub(super) struct Attach {
 /// Where it comes from.
 #[derive(Debug)]
 pub(super) enum What {
-    /// The host's files, detached already.
-    Tree(OwnedFd, Kind),
+    /// The host's files: opened by the maker when the file systems of the container exist, so that mounts are numbered
+    /// in the order in which bundles usually list them.
+    Bind,
     /// A file system that is made inside.
     New { kind: String, source: String },
     /// The container's control groups.
@@ -94,11 +95,10 @@ pub(super) fn work(
     let hidden = |paths: &[String]| -> Result<Vec<Target>> {
         paths.iter().map(|path| target("linux.maskedPaths", path)).collect()
     };
-    let mounts: Vec<Attach> =
-        config.mounts.iter().map(|mount| attach(bundle, mount)).collect::<Result<_>>()?;
+    let mounts: Vec<Attach> = config.mounts.iter().map(attach).collect::<Result<_>>()?;
     let dev_is_bound = mounts
         .iter()
-        .any(|mount| mount.target.display() == "/dev" && matches!(mount.what, What::Tree(..)));
+        .any(|mount| mount.target.display() == "/dev" && matches!(mount.what, What::Bind));
     let user = spaces.user.take();
     let inner = if user.is_some() { std::mem::take(&mut spaces.new) } else { 0 };
     let process = config.process.as_ref();
@@ -201,14 +201,14 @@ fn tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     open_tree(rustix::fs::CWD, path, flags)
 }
 
-fn attach(bundle: &Bundle, mount: &Mount) -> Result<Attach> {
+fn attach(mount: &Mount) -> Result<Attach> {
     // Older bundles leave out the first slash.
     let path = format!("/{}", mount.destination);
     let target = target("mounts", &path)?;
     let options = options::parse(mount)?;
     refuse(&target, mount, &options)?;
     let what = match (options.bind, mount.kind.as_str()) {
-        (Some(recursive), _) => bind(bundle, mount, recursive, &options)?,
+        (Some(_), _) => What::Bind,
         (None, "cgroup" | "cgroup2") => What::Cgroups,
         (None, kind) => What::New { kind: kind.to_owned(), source: mount.source.clone() },
     };
@@ -247,7 +247,19 @@ fn refuse(target: &Target, mount: &Mount, options: &Options) -> Result<()> {
     Err(Error::invalid("mounts", format!("`{}`: {reason}", mount.destination.escape_debug())))
 }
 
-fn bind(bundle: &Bundle, mount: &Mount, recursive: bool, options: &Options) -> Result<What> {
+/// The sources of the bind mounts, detached, in their order.
+pub(super) fn sources(bundle: &Bundle) -> Result<Vec<OwnedFd>> {
+    let mut all = Vec::new();
+    for mount in &bundle.config.mounts {
+        let options = options::parse(mount)?;
+        if let Some(recursive) = options.bind {
+            all.push(bind(bundle, mount, recursive, &options)?);
+        }
+    }
+    Ok(all)
+}
+
+fn bind(bundle: &Bundle, mount: &Mount, recursive: bool, options: &Options) -> Result<OwnedFd> {
     let path: PathBuf = bundle.path.join(&mount.source);
     let shown = path.display().to_string();
     let opened = tree(&path, recursive).map_err(Error::step("open the source", shown.clone()))?;
@@ -277,12 +289,7 @@ fn bind(bundle: &Bundle, mount: &Mount, recursive: bool, options: &Options) -> R
             apply(recursive, set, clear, 0)?;
         }
     }
-    let stat = fstat(fd).map_err(Error::step("look at", shown.clone()))?;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Kind::Directory,
-        _ => Kind::File,
-    };
-    Ok(What::Tree(opened, kind))
+    Ok(opened)
 }
 
 fn idmap(

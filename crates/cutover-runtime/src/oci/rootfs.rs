@@ -25,6 +25,22 @@ use crate::sys::mount::{Attributes, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY, set_att
 #[derive(Debug)]
 pub(super) struct Made(Vec<Option<OwnedFd>>);
 
+impl Made {
+    /// Adds the sources of bind mounts, which the maker hands over in their order.
+    pub(super) fn take_sources(
+        &mut self,
+        work: &Work,
+        mut next: impl FnMut() -> Result<OwnedFd>,
+    ) -> Result<()> {
+        for (mount, made) in work.mounts.iter().zip(&mut self.0) {
+            if matches!(mount.what, What::Bind) {
+                *made = Some(next()?);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Makes them, detached.
 pub(super) fn create(work: &Work) -> Result<Made> {
     let one = |mount: &Attach| match &mount.what {
@@ -33,7 +49,7 @@ pub(super) fn create(work: &Work) -> Result<Made> {
             let tmpfs = [("mode".to_owned(), Some("755".to_owned()))];
             file_system("tmpfs", "tmpfs", &tmpfs, NO_SUID | NO_DEV | NO_EXEC).map(Some)
         }
-        What::Cgroups | What::Tree(..) => Ok(None),
+        What::Cgroups | What::Bind => Ok(None),
     };
     let made = work.mounts.iter().map(|mount| {
         one(mount).map_err(|error| match error {
@@ -106,13 +122,17 @@ pub(super) fn furnish(work: &Work, made: &Made) -> Result<()> {
 
 fn attach(work: &Work, mount: &Attach, made: Option<&OwnedFd>) -> rustix::io::Result<()> {
     let root = work.root.as_fd();
-    let kind = if let What::Tree(_, kind) = &mount.what { *kind } else { Kind::Directory };
-    let strict = ["/dev", "/proc", "/sys"].iter().any(|path| mount.target.is_within(path))
-        || !matches!(mount.what, What::Tree(..));
+    let is_bind = matches!(mount.what, What::Bind);
+    let kind = match made {
+        Some(tree) if is_bind && !is_directory(tree)? => Kind::File,
+        _ => Kind::Directory,
+    };
+    let strict =
+        ["/dev", "/proc", "/sys"].iter().any(|path| mount.target.is_within(path)) || !is_bind;
     let target = place(root, &mount.target, kind, strict && !is_plain(mount))?;
     refuse(root, target.as_fd(), &mount.target)?;
     match (&mount.what, made) {
-        (What::Tree(tree, _), _) => put(tree.as_fd(), target.as_fd()),
+        (What::Bind, Some(tree)) => put(tree.as_fd(), target.as_fd()),
         (What::New { .. }, Some(made)) => {
             if mount.options.copy_up {
                 copy_up::copy(target.as_fd(), made.as_fd())?;
@@ -123,8 +143,12 @@ fn attach(work: &Work, mount: &Attach, made: Option<&OwnedFd>) -> rustix::io::Re
             propagate(mount, made.as_fd())
         }
         (What::Cgroups, made) => cgroups(work, mount, made, target.as_fd()),
-        (What::New { .. }, None) => Err(Errno::NOENT),
+        (What::New { .. } | What::Bind, None) => Err(Errno::NOENT),
     }
+}
+
+fn is_directory(tree: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(FileType::from_raw_mode(fstat(tree)?.st_mode) == FileType::Directory)
 }
 
 /// A tmpfs outside of the kernel's places may be reached through a symlink, as a volume may.
