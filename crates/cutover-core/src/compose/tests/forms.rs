@@ -283,7 +283,7 @@ fn what_run_may_use() {
     assert_eq!(build.ssh["git"].as_deref(), Some("/srv/shop/run/agent"));
     assert_eq!((build.ulimits["nofile"].hard, build.ulimits["core"].soft), (2, 0));
     assert_eq!(build.shm_size, Some(1 << 30));
-    assert_eq!(build.entitlements, [crate::service::Entitlement::NetworkHost]);
+    assert_eq!(build.entitlements, [Entitlement::NetworkHost]);
 }
 
 #[test]
