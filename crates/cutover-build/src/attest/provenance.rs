@@ -153,8 +153,12 @@ mod tests {
         };
         let write = |mode| {
             let names = ["pkg:docker/a@1".to_owned()];
-            let made =
-                provenance(mode, &request(), &[material.clone()], (&names, &Digest::sha256(b"x")));
+            let made = provenance(
+                mode,
+                &request(),
+                std::slice::from_ref(&material),
+                (&names, &Digest::sha256(b"x")),
+            );
             assert!(!String::from_utf8(made.document.clone()).unwrap().contains("s3cret"));
             serde_json::from_slice::<Value>(&made.document).unwrap()
         };

@@ -27,7 +27,7 @@ pub enum PackedSource {
     /// In a file without a name.
     Made(File),
     /// In the store, as this descriptor and chain id say.
-    Kept(Descriptor, Digest),
+    Kept(Box<Descriptor>, Digest),
 }
 
 impl PackedLayer {
@@ -174,7 +174,7 @@ fn pack_layer(
             None => layer.media_type.clone(),
         };
         let descriptor = Descriptor { media_type, ..layer.clone() };
-        let source = PackedSource::Kept(layer.clone(), chain_id.clone());
+        let source = PackedSource::Kept(Box::new(layer.clone()), chain_id.clone());
         return Ok(PackedLayer { descriptor, source });
     };
     let Spooled { digest, size, file } = spool(store, layer, (diff_id, chain_id), wanted)?;

@@ -222,3 +222,25 @@ fn errors_and_what_may_be_ignored() {
     let said = build(&root, &["--cache-from", "127.0.0.1:1/a"]);
     assert!(said.err.contains("warning: cache `127.0.0.1:1/a:latest` is not used"), "{}", said.err);
 }
+
+#[test]
+fn compose_has_the_same_caches() {
+    let machines = Machines::new();
+    let dir = machines.first.work().join("cache");
+    build(&machines.first, &["--cache-to", &format!("type=local,dest={},mode=max", dir.display())]);
+    let other = machines.another();
+    let text = format!(
+        "name: shop\nservices:\n  web:\n    build:\n      context: app\n      cache_from: [\"type=local,src={}\"]\n      cache_to: [\"type=local,dest={}\"]\n",
+        dir.display(),
+        other.work().join("written").display()
+    );
+    other.write("compose.yaml", &text);
+    let said = other.run(["deploy", "--plan"]);
+    assert_eq!(executed(&said), Vec::<&str>::new(), "{}", said.err);
+    assert!(said.err.contains("cache written to"), "{}", said.err);
+    assert!(other.work().join("written/index.json").is_file());
+    other.write("compose.yaml", &text.replace("type=local,src", "type=gha,src"));
+    let said = other.run(["deploy", "--plan"]);
+    assert_eq!(said.code, 3, "{}", said.err);
+    assert!(said.err.contains("caches of type `gha` are not supported"), "{}", said.err);
+}

@@ -13,7 +13,6 @@
 mod attacks;
 mod build;
 mod build_attest;
-mod build_attest;
 mod build_cache_travel;
 mod build_output;
 mod checks;
