@@ -71,6 +71,10 @@ impl Reference {
         if self.registry != DEFAULT_REGISTRY {
             return self.name();
         }
+        // what would be taken for a registry is spelled out
+        if self.repository.split_once('/').is_some_and(|(first, _)| is_registry(first)) {
+            return self.name();
+        }
         let namespaced = self.repository.strip_prefix("library/");
         namespaced.filter(|rest| !rest.contains('/')).unwrap_or(&self.repository).to_owned()
     }
@@ -165,10 +169,14 @@ impl FromStr for Reference {
         let (registry, path) = match rest.split_once('/') {
             Some((first, path)) if is_registry(first) => (first, path.to_owned()),
             Some(_) => (DEFAULT_REGISTRY, rest.to_owned()),
-            None => (DEFAULT_REGISTRY, format!("{DEFAULT_NAMESPACE}/{rest}")),
+            None => (DEFAULT_REGISTRY, rest.to_owned()),
         };
         // docker's two names for its own registry
         let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
+        let path = match registry == DEFAULT_REGISTRY && !path.contains('/') {
+            true => format!("{DEFAULT_NAMESPACE}/{path}"),
+            false => path,
+        };
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(ParseReferenceError::Uppercase(shown()));
         }
@@ -239,6 +247,10 @@ mod tests {
             "debian:bookworm-slim",
         );
         check("team/app:1.0", "docker.io/team/app:1.0", "team/app:1.0");
+        check("docker.io/debian", "docker.io/library/debian:latest", "debian:latest");
+        check("index.docker.io/x", "docker.io/library/x:latest", "x:latest");
+        // the short form would name another registry
+        check("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest");
         check("index.docker.io/library/x", "docker.io/library/x:latest", "x:latest");
         check("localhost:5000/a/b:c", "localhost:5000/a/b:c", "localhost:5000/a/b:c");
         check("ghcr.io/a__b/c-d.e", "ghcr.io/a__b/c-d.e:latest", "ghcr.io/a__b/c-d.e:latest");
