@@ -85,8 +85,10 @@ impl Images {
     }
 
     /// Forgets images without a name that are not in `used`, and says which; their files go with
-    /// the next collection.
+    /// the next collection. While a [`crate::Lease`] is held, none: what it was just made for may
+    /// not be known to anybody else yet.
     pub fn forget_dangling(&self, used: &BTreeSet<Digest>) -> Result<Vec<Digest>, ImageError> {
+        let Some(_exclusive) = self.store.try_exclusive()? else { return Ok(Vec::new()) };
         let all = self.digests()?;
         let mut forgotten = Vec::new();
         for digest in all.into_iter().filter(|digest| !used.contains(digest)) {

@@ -230,3 +230,17 @@ fn history_skips_instructions_without_a_layer() {
     image.config.history.clear();
     assert_eq!(image.history(&fixture.store).len(), 1, "without history, a line per layer");
 }
+
+#[test]
+fn what_somebody_works_on_is_not_forgotten() {
+    let fixture = fixture();
+    let images = fixture.store.images();
+    let (named, dangling) = (sample(&fixture.store, "a", &["a"]), sample(&fixture.store, "b", &[]));
+    let lease = fixture.store.lease().unwrap();
+    assert_eq!(images.forget_dangling(&BTreeSet::new()).unwrap(), []);
+    drop(lease);
+    let used = BTreeSet::from([dangling.digest.clone()]);
+    assert_eq!(images.forget_dangling(&used).unwrap(), []);
+    assert_eq!(images.forget_dangling(&BTreeSet::new()).unwrap(), [dangling.digest]);
+    assert_eq!(images.digests().unwrap(), [named.digest]);
+}

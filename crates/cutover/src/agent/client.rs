@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cutover_store::Lease;
 use fs_err as fs;
 
 use super::protocol::{Envelope, Event, LINE_LIMIT, Request, Summary, VERSION};
@@ -35,12 +36,12 @@ pub(crate) fn follow(ctx: &Ctx, request: &Request, show: Show) -> Outcome {
     follow_with(ctx, request, show, None)
 }
 
-/// The same; `pin` is let go of once the ledger names what it holds.
+/// The same; `pin`, secrets and images, is let go of once the ledger names what it holds.
 pub(crate) fn follow_with(
     ctx: &Ctx,
     request: &Request,
     show: Show,
-    mut pin: Option<Pin>,
+    mut pin: Option<(Pin, Lease)>,
 ) -> Outcome {
     let mut stream = connect_or_start(&ctx.paths)?;
     send(&mut stream, request)?;
@@ -98,7 +99,7 @@ fn listen(
     ctx: &Ctx,
     stream: UnixStream,
     show: Show,
-    pin: &mut Option<Pin>,
+    pin: &mut Option<(Pin, Lease)>,
 ) -> Outcome<Option<Outcome>> {
     let mut reader = BufReader::new(stream);
     while let Some(event) = next_event(&mut reader)? {

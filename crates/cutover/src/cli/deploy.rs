@@ -41,6 +41,8 @@ impl Deploy {
     pub(super) fn run(self, ctx: &Ctx) -> Outcome {
         let project = project::load(ctx, &self.project)?;
         let choice = project::BuildChoice { build: !self.no_build, no_cache: self.no_cache };
+        // From the build until the ledger names them the images are nobody's but this command's.
+        let lease = ctx.store()?.lease()?;
         let (sealed, pin) = project::seal(ctx, &project, choice)?;
         let request = match self.plan {
             true => Request::Plan { app: project.name.clone(), services: sealed },
@@ -51,7 +53,7 @@ impl Deploy {
                 wait: !self.no_wait,
             },
         };
-        client::follow_with(ctx, &request, self.show(self.detach), Some(pin))
+        client::follow_with(ctx, &request, self.show(self.detach), Some((pin, lease)))
     }
 
     fn show(&self, detach: bool) -> client::Show {
