@@ -5,7 +5,6 @@
 //! again, later each time, and those behind it wait, so that order is kept. What was not delivered
 //! when the server ends is lost: whoever must know everything asks the registry for its histories.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,6 +41,13 @@ pub struct WebhookOptions {
     pub clock: fn() -> Duration,
     /// Makes ids that no other start of the server makes.
     pub random: fn() -> [u8; 16],
+}
+
+impl std::fmt::Debug for WebhookOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // addresses may hold secrets, too
+        f.debug_struct("WebhookOptions").field("source", &self.source).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -14,31 +14,31 @@ const MAX: usize = 16 << 10;
 
 /// Who may do what until when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    pub sub: Subject,
+pub(super) struct Claims {
+    pub(super) sub: Subject,
     /// Seconds since 1970.
-    pub exp: u64,
-    pub access: Vec<Grant>,
+    pub(super) exp: u64,
+    pub(super) access: Vec<Grant>,
 }
 
 /// Whose rights a token has. It is good only as long as they have them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Subject {
+pub(super) enum Subject {
     Anonymous,
     User(String),
     Robot(String),
 }
 
 /// Makes and checks tokens.
-pub struct Signer(hmac::Key);
+pub(super) struct Signer(hmac::Key);
 
 impl Signer {
-    pub fn new(key: &[u8; 32]) -> Self {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    pub fn sign(&self, claims: &Claims) -> String {
+    pub(super) fn sign(&self, claims: &Claims) -> String {
         let claims = serde_json::to_vec(claims).expect("names and numbers are JSON");
         let text = format!("{HEADER}.{}", BASE64URL_NOPAD.encode(&claims));
         let signature = hmac::sign(&self.0, text.as_bytes());
@@ -46,7 +46,7 @@ impl Signer {
     }
 
     /// What a token says, if it is ours and still good.
-    pub fn check(&self, token: &str, now: u64) -> Option<Claims> {
+    pub(super) fn check(&self, token: &str, now: u64) -> Option<Claims> {
         let (text, signature) = token.rsplit_once('.').filter(|_| token.len() <= MAX)?;
         let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).ok()?;
         // in constant time
@@ -58,7 +58,7 @@ impl Signer {
     }
 
     /// A mark of a secret that says nothing about it to whoever lacks the key.
-    pub fn mark(&self, parts: &[&str]) -> hmac::Tag {
+    pub(super) fn mark(&self, parts: &[&str]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());

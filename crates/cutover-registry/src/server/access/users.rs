@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 /// People by name, with the bcrypt hash of each one's password.
 #[derive(Clone, Debug, Default)]
-pub struct Users(HashMap<String, String>);
+pub(super) struct Users(HashMap<String, String>);
 
 /// Of nobody's password: a name that nobody has takes as long as a wrong password.
 const NOBODY: &str = "$2y$10$CwTycUXWue0Thq9StjUM0uJ8.9s5fcRcSHt1t/Oy1kOzRrLRHKsLa";
 
 impl Users {
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_not| "it is not text".to_owned())?;
         let mut users = HashMap::new();
         for (index, line) in text.lines().enumerate() {
@@ -35,28 +35,28 @@ impl Users {
     }
 
     /// The hash of a name's password, or of nobody's.
-    pub fn hash(&self, name: &str) -> Hash {
+    pub(super) fn hash(&self, name: &str) -> Hash {
         match self.0.get(name) {
             Some(hash) => Hash { text: hash.clone(), known: true },
             None => Hash { text: NOBODY.to_owned(), known: false },
         }
     }
 
-    pub fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
 
 /// What a password is held against.
 #[derive(Clone, Debug)]
-pub struct Hash {
-    pub text: String,
+pub(super) struct Hash {
+    pub(super) text: String,
     known: bool,
 }
 
 impl Hash {
     /// Takes a good part of a second, on purpose.
-    pub fn is_of(&self, password: &str) -> bool {
+    pub(super) fn is_of(&self, password: &str) -> bool {
         // bcrypt itself compares in constant time
         bcrypt::verify(password, &self.text).unwrap_or(false) && self.known
     }
