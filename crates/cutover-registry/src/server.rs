@@ -40,6 +40,7 @@ mod store;
 mod tls;
 mod upload;
 mod webhook;
+mod wire;
 mod writer;
 
 use std::io;

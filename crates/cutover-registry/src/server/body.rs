@@ -10,6 +10,8 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use super::wire::{HOLE, Outlet};
+
 /// How much of a file is read at a time.
 const READ: u64 = 256 << 10;
 
@@ -21,6 +23,8 @@ pub struct Body(Kind);
 enum Kind {
     Full(Option<Bytes>),
     File(FilePart),
+    /// The connection sends the file itself; what is left to be asked for.
+    Sent(u64),
 }
 
 /// A part of a file that is still to be sent. One piece is read ahead on another thread.
@@ -40,8 +44,13 @@ impl Body {
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
-    /// These bytes of a file, which must have them.
-    pub(super) fn file(file: fs_err::File, part: Range<u64>) -> Self {
+    /// These bytes of a file, which must have them: sent by the kernel where the connection can.
+    pub(super) fn file(file: fs_err::File, part: Range<u64>, outlet: Option<&Outlet>) -> Self {
+        if let Some(outlet) = outlet {
+            let size = part.end - part.start;
+            outlet.push(file, part);
+            return Self(Kind::Sent(size));
+        }
         Self(Kind::File(FilePart { file: Some(file), rest: part, reading: None }))
     }
 }
@@ -57,6 +66,12 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::File(part) => part.poll(cx).map(|data| data.map(|data| data.map(Frame::data))),
+            Kind::Sent(0) => Poll::Ready(None),
+            Kind::Sent(rest) => {
+                let size = usize::try_from(*rest).unwrap_or(usize::MAX).min(HOLE.len());
+                *rest -= size as u64;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&HOLE[..size])))))
+            }
         }
     }
 
@@ -64,6 +79,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::File(part) => part.rest.is_empty(),
+            Kind::Sent(rest) => *rest == 0,
         }
     }
 
@@ -71,6 +87,7 @@ impl HttpBody for Body {
         SizeHint::with_exact(match &self.0 {
             Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Kind::File(part) => part.rest.end - part.rest.start,
+            Kind::Sent(rest) => *rest,
         })
     }
 }

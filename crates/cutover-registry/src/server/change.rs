@@ -125,7 +125,7 @@ impl Change<'_> {
             self.store(id, name, new, by.at)?;
         }
         for tag in &new.tags {
-            self.tag(policy, (id, name), tag, &new.described.digest, "push", by)?;
+            self.tag(policy, (id, name), (tag, &new.described.digest), "push", by)?;
         }
         Ok(())
     }
@@ -185,8 +185,7 @@ impl Change<'_> {
         &mut self,
         policy: &Policy,
         (id, name): (i64, &Arc<str>),
-        tag: &str,
-        digest: &Digest,
+        (tag, digest): (&str, &Digest),
         what: &str,
         by: &By,
     ) -> Result<(), Refusal> {

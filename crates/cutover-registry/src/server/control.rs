@@ -66,7 +66,7 @@ impl Drop for Control {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::SeqCst);
         // wakes the thread, even when the socket's file is gone
-        drop(rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both));
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).ok();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::handle::{Shared, handle};
+use super::wire::{Outlet, Wire};
 
 /// From the start of a connection, or the end of an answer, to a whole head.
 const HEAD: Duration = Duration::from_secs(30);
@@ -96,27 +97,38 @@ async fn connection(
 ) {
     stream.set_nodelay(true).ok();
     let Some(tls) = shared.tls.clone() else {
-        return requests(stream, peer, shared, ending).await;
+        let stream = Wire::new(stream);
+        let outlet = Some(stream.outlet.clone());
+        return requests(stream, outlet, peer, shared, ending).await;
     };
     match tls.accept(stream).await {
-        Ok(stream) => requests(stream, peer, shared, ending).await,
+        Ok(stream) => requests(stream, None, peer, shared, ending).await,
         Err(error) => tracing::debug!(%error, %peer, "no TLS connection"),
     }
 }
 
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    outlet: Option<Outlet>,
     peer: SocketAddr,
     shared: Arc<Shared>,
     mut ending: watch::Receiver<bool>,
 ) {
     let address = peer.ip().to_canonical();
-    let service = service_fn(move |request| {
+    // pieces of the hole must reach the connection as they are, not copied together with others
+    let vectored = outlet.is_some();
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let shared = Arc::clone(&shared);
+        if let Some(outlet) = &outlet {
+            request.extensions_mut().insert(outlet.clone());
+        }
         async move { Ok::<_, std::convert::Infallible>(handle(shared, address, request).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER);
+    if vectored {
+        http.writev(true);
+    }
     let mut serving = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = &mut serving => served,

@@ -184,7 +184,7 @@ fn leave(store: &Store, name: &str, digest: &Digest, cutoff: i64) -> bool {
 fn stay(store: &Store, name: &str, digest: &Digest, told: i64) {
     let index = store.index();
     if let Some(link) = index.repository(name).and_then(|it| it.blobs.get(digest)) {
-        drop(link.told.compare_exchange(GOING, told, Ordering::SeqCst, Ordering::SeqCst));
+        link.told.compare_exchange(GOING, told, Ordering::SeqCst, Ordering::SeqCst).ok();
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn roll_back(
                     let digest: Digest = new
                         .parse()
                         .map_err(|error| Refusal::internal("read the history", &error))?;
-                    change.tag(&policy, (id, &name), &tag.tag, &digest, "rollback", &by)?;
+                    change.tag(&policy, (id, &name), (&tag.tag, &digest), "rollback", &by)?;
                 }
             }
         }

@@ -63,7 +63,7 @@ impl Call<'_> {
             let error = std::io::Error::other(format!("`{digest}` is too short: run fsck"));
             return Err(Refusal::storage("read the blob", &error));
         }
-        Ok(Body::file(file, part))
+        Ok(Body::file(file, part, self.head.extensions.get()))
     }
 
     /// The repository does not have it any more; others may.

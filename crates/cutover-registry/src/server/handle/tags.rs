@@ -74,8 +74,9 @@ impl Call<'_> {
         }
         let page = self.page(CATALOG_PAGE)?;
         let (mut repositories, mut from, mut more) = (Vec::new(), page.last, false);
-        while page.count > 0 {
-            let Some(name) = self.repository_after(from.as_deref()) else { break };
+        loop {
+            let name = self.repository_after(from.as_deref()).filter(|_| page.count > 0);
+            let Some(name) = name else { break };
             let (action, repository) = (Action::Pull, Some(&*name));
             let ask = Ask { head: self.head, peer: self.peer, action, repository };
             if self.shared.gate.authorize(&ask).await.is_ok() {

@@ -87,9 +87,8 @@ fn paths() {
 
 #[test]
 fn queries() {
-    let values = |text, key| -> Vec<String> {
-        query(Some(text), key).map(std::borrow::Cow::into_owned).collect()
-    };
+    let values =
+        |text, key| -> Vec<String> { query(Some(text), key).map(Cow::into_owned).collect() };
     assert_eq!(values("tag=a&tag=b&n=1", "tag"), ["a", "b"]);
     assert_eq!(values("digest=sha256%3Aab", "digest"), ["sha256:ab"]);
     assert_eq!(values("t=a+b%2", "t"), ["a b%2"]);

@@ -32,7 +32,19 @@ struct Process {
 
 impl Process {
     fn start(data: &std::path::Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::of(&mut Command::new(std::env::current_exe().unwrap()), data)
+    }
+
+    /// One whose disk has so many megabytes.
+    fn on_a_small_disk(data: &std::path::Path, megabytes: u32) -> Self {
+        let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs \"$0\" && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &mount]);
+        Self::of(command.arg(data).arg(std::env::current_exe().unwrap()), data)
+    }
+
+    fn of(command: &mut Command, data: &std::path::Path) -> Self {
+        let mut child = command
             .args(["serve::crash::child", "--exact", "--ignored", "--nocapture"])
             .env(DATA, data)
             .stdout(Stdio::piped())
@@ -197,4 +209,48 @@ fn one_tag_pushed_by_many() {
     }
     let now = client.get("/v2/a/manifests/latest").expect(200);
     assert_eq!(history[0]["new"], now.header("docker-content-digest"));
+}
+
+/// Refused with 507, nothing half-written is seen, and it goes on when there is room again.
+#[test]
+fn a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::on_a_small_disk(dir.path(), 12);
+    let mut client = Client::connect(process.port);
+    let piece: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
+    let kept = client.push_image("a", "latest", "kept");
+    let mut filled = Vec::new();
+    let refused = loop {
+        let bytes = [&[u8::try_from(filled.len()).unwrap()], &piece[..]].concat();
+        let digest = Digest::sha256(&bytes);
+        let path = format!("/v2/a/blobs/uploads/?digest={digest}");
+        let answer = client.send("POST", &path, &[], &bytes);
+        if answer.status != 201 {
+            assert_eq!(answer.short(), "507 UNKNOWN");
+            client = Client::connect(process.port);
+            break digest;
+        }
+        filled.push(digest);
+        assert!(filled.len() < 10, "the disk does not get full");
+    };
+    assert_eq!(client.head(&format!("/v2/a/blobs/{refused}")).status, 404);
+    // one whose size is not said beforehand is cut off in the middle
+    let at = client.begin("a");
+    let mut body = Vec::new();
+    for _ in 0..4 {
+        body.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        body.extend_from_slice(&piece);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"0\r\n\r\n");
+    let answer = client.send("PATCH", &at, &[("transfer-encoding", "chunked")], &body);
+    assert_eq!(answer.short(), "507 UNKNOWN");
+    let mut client = Client::connect(process.port);
+    client.delete(&at).expect(204);
+    for digest in filled {
+        assert_eq!(client.get(&format!("/v2/a/blobs/{digest}")).expect(200).body.len(), 3_000_001);
+    }
+    client.get(&format!("/v2/a/manifests/{kept}")).expect(200);
+    client.push_image("a", "latest", "there is room for a small one");
+    process.kill();
 }
