@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 
 use super::channel::{self, Said};
-use super::config::Resources;
+use super::config::{NamespaceKind, Resources};
 use super::error::{Error, Result};
 use super::hooks;
 use super::state::{State, Status, Store, WAITING};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupError};
 use crate::sys::process;
 
 /// Lets the program run; returns after `execve` succeeded.
@@ -113,13 +113,26 @@ pub fn delete(store: &Store, id: &str, force: bool) -> Result<Vec<Error>> {
     if status != Status::Stopped {
         drop(send(&state, libc::SIGKILL));
     }
-    // Without a process id namespace there may be more than the first process; whatever is in there is the container's.
-    cgroup.kill_all()?;
+    let config = store.config(id);
+    let alone = config.as_ref().is_ok_and(|config| {
+        let pid = config.linux.namespace(NamespaceKind::Pid);
+        pid.is_some_and(|namespace| namespace.path.is_none())
+    });
+    if !alone {
+        // More than the first process may be the container's: all that is in its group.
+        cgroup.kill_all()?;
+    } else if status == Status::Paused {
+        // Version 1 lets nothing die that is frozen.
+        cgroup.thaw()?;
+    }
     if let Some(pidfd) = state.process.and_then(super::state::ProcessId::find) {
         wait_for_end(&pidfd);
     }
-    cgroup.remove()?;
-    let config = store.config(id);
+    match cgroup.remove() {
+        // Somebody else was given the same group.
+        Err(CgroupError::Busy { .. }) if alone => {}
+        result => result?,
+    }
     let warnings = match &config {
         Ok(config) => {
             state.unmount(config)?;
