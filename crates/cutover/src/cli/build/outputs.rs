@@ -7,6 +7,7 @@ mod deliver;
 mod fields;
 mod metadata;
 mod parse;
+mod push;
 
 use std::path::PathBuf;
 

@@ -4,11 +4,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use cutover_build::attest::EMPTY;
-use cutover_build::output::{self, Form, Layout, Named, OutputError, Packed};
+use cutover_build::output::{self, Layout, Named, OutputError, Packed};
 use cutover_build::{BuildOptions, Built};
 use cutover_core::oci::{Descriptor, Index, Platform, media_type};
 use cutover_core::{Digest, Reference};
-use cutover_registry::Options;
 use cutover_store::{Image, MAX_DOCUMENT, Store};
 use tempfile::NamedTempFile;
 
@@ -16,7 +15,6 @@ use super::Annotations;
 use super::attest::Attestations;
 use super::parse::{Dest, Kind as What, Output};
 use crate::failure::{Context as _, Failure, Kind, Outcome};
-use crate::transfer;
 use crate::ui::Ui;
 
 /// What was built, read from the store.
@@ -24,12 +22,12 @@ pub(super) struct Result {
     /// Of the image, or of the index.
     pub(super) descriptor: Descriptor,
     /// The index of several platforms.
-    index: Option<Index>,
+    pub(super) index: Option<Index>,
     /// With the annotations that its entry in an index has.
-    images: Vec<(Image, Descriptor)>,
+    pub(super) images: Vec<(Image, Descriptor)>,
 }
 
-fn doing(what: &str) -> impl FnOnce(OutputError) -> Failure {
+pub(super) fn doing(what: &str) -> impl FnOnce(OutputError) -> Failure {
     let what = what.to_owned();
     move |error| {
         Failure::new(Kind::Internal, anyhow::Error::new(error).context(format!("failed to {what}")))
@@ -188,83 +186,6 @@ impl Result {
         Ok(top)
     }
 
-    fn push(
-        &self,
-        ui: Ui,
-        store: &Store,
-        output: &Output,
-        attest: &Attestations,
-    ) -> Outcome<Descriptor> {
-        let digest = self.to_push(store, output.form)?;
-        let mut options = transfer::options(cutover_store::host_platform())?;
-        options.form = output.form.layers;
-        options.tls.unchecked |= output.insecure;
-        let mut last = None;
-        for name in &output.names {
-            let to = if output.by_digest { name.at(digest.clone()) } else { name.clone() };
-            ui.say(format!("pushing `{name}`"));
-            let pushed = transfer::push(ui, store, &[(digest.clone(), to)], &options)?;
-            for pushed in pushed {
-                let descriptor = pushed.descriptor;
-                ui.say(format!(
-                    "pushed `{name}`: digest: {} size: {}",
-                    descriptor.digest, descriptor.size
-                ));
-                if self.index.is_none() {
-                    // what a registry calls it is a name of the image here, too, as after a pull
-                    let local = &self.images[0].0.digest;
-                    store.images().tag(&name.at(descriptor.digest.clone()), local)?;
-                }
-                last = Some(descriptor);
-            }
-            if attest.is_any() {
-                self.push_referrers(ui, store, (output, name), &options, attest)?;
-            }
-        }
-        last.ok_or_else(|| Failure::msg(Kind::Usage, "there is no name to push to"))
-    }
-
-    /// Pushes the documents about each image beside it, without a tag: a registry, or the index
-    /// that stands for what it does not know, leads to them.
-    fn push_referrers(
-        &self,
-        ui: Ui,
-        store: &Store,
-        (output, name): (&Output, &Reference),
-        options: &Options,
-        attest: &Attestations,
-    ) -> Outcome {
-        let quiet = ui.quiet();
-        for (image, digest) in self.children(store, output.form)? {
-            // what the image became in the registry: it is there, so this only asks
-            let at = name.at(digest.clone());
-            let pushed = transfer::push(quiet, store, &[(digest, at)], options)?;
-            let Some(subject) = pushed.first().map(|pushed| &pushed.descriptor) else { continue };
-            for one in attest.of(store, image, subject, &output.names)? {
-                store.blobs().put(EMPTY)?;
-                store.blobs().put(&one.document)?;
-                let digest = store.blobs().put(&one.manifest(subject))?;
-                let at = name.at(digest.clone());
-                transfer::push(quiet, store, &[(digest.clone(), at)], options)?;
-                ui.say(format!("pushed {} of {}: {digest}", one.predicate_type, subject.digest));
-            }
-        }
-        Ok(())
-    }
-
-    /// Each image with the manifest that is pushed for it.
-    fn children(&self, store: &Store, form: Form) -> Outcome<Vec<(&Image, Digest)>> {
-        let mut all = Vec::new();
-        for (image, _) in &self.images {
-            let digest = match form.docker || form.force {
-                true => output::for_push(store, image, form).map_err(doing("convert the image"))?,
-                false => image.digest.clone(),
-            };
-            all.push((image, digest));
-        }
-        Ok(all)
-    }
-
     /// The images with their platforms.
     pub(super) fn images(&self) -> impl Iterator<Item = (&Image, String)> {
         self.images.iter().map(|(image, _)| {
@@ -274,33 +195,10 @@ impl Result {
             (image, format!("{}/{}{variant}", platform.os, platform.architecture))
         })
     }
-
-    /// The document to push: what was built, unless the form asks for another one.
-    fn to_push(&self, store: &Store, form: Form) -> Outcome<Digest> {
-        if !form.docker && !form.force {
-            return Ok(self.descriptor.digest.clone());
-        }
-        let mut entries = Vec::new();
-        for (image, entry) in &self.images {
-            let digest =
-                output::for_push(store, image, form).map_err(doing("convert the image"))?;
-            let image = Image::load(store, &digest)?;
-            let kind = image.manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST);
-            entries.push(Descriptor {
-                platform: entry.platform.clone(),
-                annotations: entry.annotations.clone(),
-                ..described(kind, &image.manifest_bytes)
-            });
-        }
-        match &self.index {
-            None => Ok(entries.remove(0).digest),
-            Some(index) => Ok(store.blobs().put(&index_of(index, entries))?),
-        }
-    }
 }
 
 /// The index with these entries.
-fn index_of(index: &Index, manifests: Vec<Descriptor>) -> Vec<u8> {
+pub(super) fn index_of(index: &Index, manifests: Vec<Descriptor>) -> Vec<u8> {
     let index = Index { manifests, ..index.clone() };
     serde_json::to_vec(&index).expect("only string keys")
 }
@@ -314,7 +212,7 @@ fn of_entry(packed: &Packed, entry: &Descriptor) -> Descriptor {
     }
 }
 
-fn described(kind: &str, bytes: &[u8]) -> Descriptor {
+pub(super) fn described(kind: &str, bytes: &[u8]) -> Descriptor {
     Descriptor::new(kind, Digest::sha256(bytes), bytes.len() as u64)
 }
 
