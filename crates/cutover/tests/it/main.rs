@@ -31,6 +31,7 @@ mod oci_front;
 mod progress;
 mod provision;
 mod registry;
+mod registry_access;
 mod run;
 mod steps;
 mod terminal;
