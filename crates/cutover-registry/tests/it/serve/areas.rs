@@ -224,7 +224,7 @@ fn documents() -> Vec<(&'static str, &'static str, String)> {
     let far = Digest::sha256(b"never pushed");
     let (manifest, index) =
         ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json");
-    let plain = image(&config, &[layer.clone()], "");
+    let plain = image(&config, std::slice::from_ref(&layer), "");
     let child = Digest::sha256(plain.as_bytes());
     let list = |of: &Digest, more: &str| {
         format!(
@@ -260,7 +260,7 @@ fn documents() -> Vec<(&'static str, &'static str, String)> {
             plain.replace("layer.v1.tar", "layer.nondistributable.v1.tar"),
         ),
         ("custom", manifest, image(&config, &[layer], r#","org.example":{"a":[1,2.50,null]}"#)),
-        ("sparse", manifest, image(&config, &[far.clone()], "")),
+        ("sparse", manifest, image(&config, std::slice::from_ref(&far), "")),
         ("sparse-index", index, list(&far, "")),
         ("docker", "application/vnd.docker.distribution.manifest.v2+json", docker),
         ("anything", "application/vnd.example+json", r#"{"what":"ever"}"#.to_owned()),
