@@ -523,7 +523,7 @@ impl Dockerd {
 impl Drop for Dockerd {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.daemon);
-        drop(rustix::process::kill_process(pid, rustix::process::Signal::TERM));
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.daemon.wait());
     }
 }
