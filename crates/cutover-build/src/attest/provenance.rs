@@ -107,7 +107,10 @@ fn predicate(mode: ProvenanceMode, request: &Request, materials: &[Material]) ->
         asked.insert("labels".to_owned(), Value::Object(labels));
         asked.insert("noCache".to_owned(), json!(request.no_cache));
         if let Some(text) = &request.source {
-            internal.insert("dockerfile".to_owned(), json!(String::from_utf8_lossy(text)));
+            internal.insert(
+                "dockerfile".to_owned(),
+                json!(redact::dockerfile(&String::from_utf8_lossy(text))),
+            );
         }
     }
     let resolved = materials.iter().map(|material| {
