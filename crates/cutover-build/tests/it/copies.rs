@@ -181,7 +181,7 @@ fn a_new_directory_hides_what_was_removed() {
     }
     let name = |name: &str| lab.context.join("tree/sub0").join(name);
     fs_err::hard_link(name("file0"), name("same")).unwrap();
-    std::os::unix::fs::symlink("file0", name("link")).unwrap();
+    symlink("file0", name("link")).unwrap();
     let text = "FROM base\n\
         RUN mkdir -p /d/sub0 /e/sub1 && echo old > /d/sub0/old && echo kept > /e/sub1/kept\n\
         RUN rm -r /d\n\

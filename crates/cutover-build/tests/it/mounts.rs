@@ -445,3 +445,28 @@ fn what_a_step_leaves_running_is_killed() {
     assert_eq!(top(&lab), ["out"]);
     lab.assert_clean();
 }
+
+/// Changes a file of the context as soon as a step says something.
+struct Meddler<'a>(&'a Lab);
+
+impl cutover_build::Progress for Meddler<'_> {
+    fn on(&self, event: cutover_build::Event<'_>) {
+        if let cutover_build::Event::Output { .. } = event {
+            self.0.write("file", "new");
+        }
+    }
+}
+
+#[test]
+fn a_context_that_changes_under_a_step_is_an_error() {
+    let lab = Lab::new();
+    lab.write("file", "old");
+    let text = "FROM base\nRUN --mount=target=/ctx echo go; until grep -q new /ctx/file; do sleep 0.01; done";
+    let error = lab.build_watched(&lab.options, text, &Meddler(&lab)).unwrap_err();
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    assert!(
+        source.as_ref().is_some_and(|text| text.contains("file") && text.contains("changed")),
+        "{source:?}"
+    );
+    lab.assert_clean();
+}

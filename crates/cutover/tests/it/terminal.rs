@@ -58,19 +58,15 @@ impl Terminal {
 
     /// Waits for the end: the exit code and all that was written. The terminal must echo again.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> (i32, String) {
-        let side = self.side.try_clone().unwrap();
-        drop(self.side);
-        let (code, seen) = {
-            let mut child = self.child;
-            let reader = std::thread::spawn(move || read_all(self.console, self.seen));
-            let code = child.wait().unwrap().code().unwrap_or(-1);
-            let modes = tcgetattr(&side).unwrap().local_modes;
-            assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON), "left in raw mode");
-            drop(side);
-            (code, reader.join().unwrap())
-        };
-        (code, String::from_utf8_lossy(&seen).into_owned())
+    pub(crate) fn finish(self) -> (i32, String) {
+        let Self { console, side, mut child, seen } = self;
+        let reader = std::thread::spawn(move || read_all(console, seen));
+        let code = child.wait().unwrap().code().unwrap_or(-1);
+        let modes = tcgetattr(&side).unwrap().local_modes;
+        assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON), "left in raw mode");
+        // Ours was the last one: the reader comes to the end.
+        drop(side);
+        (code, String::from_utf8_lossy(&reader.join().unwrap()).into_owned())
     }
 }
 
