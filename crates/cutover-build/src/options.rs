@@ -8,8 +8,8 @@ use cutover_core::oci::Platform;
 use cutover_core::{Digest, Reference};
 use cutover_store::Store;
 
-use crate::provision::Provisioning;
 use crate::attest::Material;
+use crate::provision::Provisioning;
 use crate::travel::{CacheImport, Records};
 use crate::{
     Cancel, Contexts, Entitlement, ExtraHost, Fetcher, Limits, Network, Progress, Puller, Runner,
