@@ -82,7 +82,7 @@ fn the_lockfile_stays_within_its_budget() {
     let lock = std::fs::read_to_string(top().join("Cargo.lock")).unwrap();
     let packages = lock.matches("[[package]]").count();
     assert!(
-        packages <= 250,
+        packages <= 260,
         "{packages} packages: a dependency is a decision; raise this on purpose"
     );
 }
