@@ -4,6 +4,7 @@
 //! the image. They say nothing that is secret: no secret, no value of a variable that sounds like
 //! one, no credentials of an address.
 
+mod inline;
 mod packages;
 mod provenance;
 mod redact;
@@ -16,6 +17,7 @@ use cutover_core::oci::{Descriptor, Manifest, media_type};
 
 use crate::BuildOptions;
 
+pub use inline::{Inline, inline};
 pub use packages::{Package, packages};
 pub use provenance::{Material, ProvenanceMode, Request, provenance};
 pub use redact::address;

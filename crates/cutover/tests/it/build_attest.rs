@@ -181,6 +181,63 @@ fn a_registry_leads_to_them() {
     assert!(manifest["manifests"].is_null(), "no index with unknown platforms: {manifest}");
 }
 
+/// The statements of an index about its only image; `blob` reads one.
+fn check_inline(index: &Value, blob: &dyn Fn(&str) -> String) {
+    let [image, statements] = index["manifests"].as_array().unwrap().as_slice() else {
+        panic!("{index}");
+    };
+    assert_eq!(statements["platform"]["os"], "unknown");
+    let digest = image["digest"].as_str().unwrap();
+    assert_eq!(statements["annotations"]["vnd.docker.reference.digest"], digest);
+    let manifest: Value =
+        serde_json::from_str(&blob(statements["digest"].as_str().unwrap())).unwrap();
+    assert_eq!(manifest["subject"]["digest"], digest);
+    let text = |layer: usize| blob(manifest["layers"][layer]["digest"].as_str().unwrap());
+    let sbom: Value = serde_json::from_str(&text(0)).unwrap();
+    check_sbom(&sbom["predicate"].to_string(), Some(digest));
+    check_provenance(&text(1), Some(digest));
+}
+
+#[test]
+fn within_the_index_when_asked() {
+    let root = Root::with_busybox();
+    project(&root);
+    let output = "type=oci,tar=false,dest=layout,attestation-inline=true";
+    root.ok([&["build", "-q", "-t", "app:1"], &ARGUMENTS[..], &["-o", output, "app"]].concat());
+    let dir = root.work().join("layout");
+    let blob = |digest: &str| {
+        read(&dir.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap()))
+    };
+    let top: Value = serde_json::from_str(&read(&dir.join("index.json"))).unwrap();
+    let entries = top["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 1, "nothing beside the index: {top}");
+    let index = serde_json::from_str(&blob(entries[0]["digest"].as_str().unwrap())).unwrap();
+    check_inline(&index, &blob);
+
+    if !have("docker-registry") || !have("skopeo") {
+        return;
+    }
+    let registry = Registry::start(&root.work());
+    let name = format!("{}/app:1", registry.host);
+    let push = ["-o", "type=registry,attestation-inline=true", "app"];
+    root.ok([&["build", "-q", "-t", &name], &ARGUMENTS[..], &push].concat());
+    let get = |path: &str| {
+        let url = format!("http://{}/v2/app/{path}", registry.host);
+        let accept = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        let output = Command::new("curl").args(["-sfL", "-H", accept, &url]).output().unwrap();
+        assert!(output.status.success(), "{url}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let index = serde_json::from_str(&get("manifests/1")).unwrap();
+    check_inline(&index, &|digest| {
+        let known = index["manifests"].as_array().unwrap().iter().any(|it| it["digest"] == digest);
+        get(&format!("{}/{digest}", if known { "manifests" } else { "blobs" }))
+    });
+    // every client takes the image out of it
+    root.ok(["rmi", "-f", &name]);
+    root.ok(["pull", "-q", &name]);
+}
+
 #[test]
 fn what_cannot_be_attested() {
     let root = Root::new();

@@ -246,7 +246,7 @@ fn outputs_that_make_no_sense_build_nothing() {
     };
     check(&["--push"], "there is no name to push to");
     check(&["-o", "type=oci,dest=x,compression=estargz"], "`estargz` is not supported");
-    check(&["-o", "type=oci,dest=x,attestation-inline=true"], "not supported");
+    check(&["-o", "type=docker,dest=x,attestation-inline=true"], "within an index");
     check(&["-o", "type=zip,dest=x"], "type `zip` is not known");
     check(&["-o", "-", "-o", "type=oci"], "two outputs go to stdout");
     check(&["-q", "-o", "-"], "`--quiet`");

@@ -197,6 +197,17 @@ impl Attestations {
         Ok(all)
     }
 
+    /// The same as one more manifest of the index that has `subject` as an entry.
+    pub(super) fn inline(
+        &self,
+        store: &Store,
+        image: &Image,
+        subject: &Descriptor,
+        names: &[Reference],
+    ) -> Outcome<attest::Inline> {
+        Ok(attest::inline(&self.of(store, image, subject, names)?, subject))
+    }
+
     /// The statement's part that `--metadata-file` has.
     pub(super) fn provenance(
         &self,

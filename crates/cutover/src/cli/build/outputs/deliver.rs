@@ -151,7 +151,7 @@ impl Result {
     ) -> Outcome<Descriptor> {
         let failed = || doing("write the image");
         let names: Vec<_> = output.names.iter().map(named).collect();
-        let (mut entries, mut referrers) = (Vec::new(), Vec::new());
+        let (mut entries, mut referrers, mut statements) = (Vec::new(), Vec::new(), Vec::new());
         for (image, entry) in &self.images {
             let packed = output::pack(store, image, output.form).map_err(failed())?;
             layout.image(store, &packed).map_err(failed())?;
@@ -159,6 +159,17 @@ impl Result {
                 layout.docker(&packed, &names);
             }
             // docker's archive has no place for them
+            let inline = output.inline && attest.is_any();
+            if inline {
+                let subject = of_entry(&packed, entry);
+                let one = attest.inline(store, image, &subject, &output.names)?;
+                for document in one.documents.iter().chain([&one.manifest]) {
+                    layout.document(document).map_err(failed())?;
+                }
+                entries.push(subject);
+                statements.push(one.entry);
+                continue;
+            }
             if output.kind == What::Oci {
                 for one in attest.of(store, image, &packed.descriptor, &output.names)? {
                     let manifest = one.manifest(&packed.descriptor);
@@ -173,9 +184,10 @@ impl Result {
             entries.push(of_entry(&packed, entry));
         }
         let top = match &self.index {
-            None => entries.remove(0),
-            Some(index) => {
-                let bytes = index_of(index, entries);
+            None if statements.is_empty() => entries.remove(0),
+            index => {
+                entries.append(&mut statements);
+                let bytes = index_of(index.as_ref(), entries);
                 layout.document(&bytes).map_err(failed())?;
                 described(media_type::OCI_INDEX, &bytes)
             }
@@ -197,9 +209,15 @@ impl Result {
     }
 }
 
-/// The index with these entries.
-pub(super) fn index_of(index: &Index, manifests: Vec<Descriptor>) -> Vec<u8> {
-    let index = Index { manifests, ..index.clone() };
+/// The index with these entries; a new one for an image that had none.
+pub(super) fn index_of(index: Option<&Index>, manifests: Vec<Descriptor>) -> Vec<u8> {
+    let new = || Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        manifests: Vec::new(),
+        annotations: Default::default(),
+    };
+    let index = Index { manifests, ..index.cloned().unwrap_or_else(new) };
     serde_json::to_vec(&index).expect("only string keys")
 }
 

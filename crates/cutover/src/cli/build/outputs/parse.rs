@@ -42,6 +42,8 @@ pub(super) struct Output {
     pub(super) insecure: bool,
     /// A layout's directory in place of a tar of it.
     pub(super) folder: bool,
+    /// Attestations are entries of the index.
+    pub(super) inline: bool,
     /// A directory for each platform; `None`: if there are several.
     pub(super) split: Option<bool>,
 }
@@ -92,6 +94,7 @@ fn of_fields(fields: &mut Fields, annotations: &mut Annotations) -> Outcome<Outp
         by_digest: false,
         insecure: false,
         folder: false,
+        inline: false,
         split: None,
     };
     if matches!(kind, Kind::Local | Kind::Tar) {
@@ -104,10 +107,11 @@ fn of_fields(fields: &mut Fields, annotations: &mut Annotations) -> Outcome<Outp
     }
     // our layers have no time of the build, and those of the base image are never rewritten
     fields.truth("rewrite-timestamp")?;
-    if fields.truth("attestation-inline")? == Some(true) {
+    output.inline = fields.truth("attestation-inline")?.unwrap_or(false);
+    if output.inline && !matches!(output.kind, Kind::Push | Kind::Oci | Kind::Stay) {
         return Err(fields
-            .bad("attestations within the index are not supported")
-            .hint("leave it out: they are pushed as referrers of the image"));
+            .bad("attestations are within an index, which this type has not")
+            .hint("use `type=oci`, or push the image"));
     }
     Ok(output)
 }
@@ -251,7 +255,7 @@ mod tests {
         check("dest=x", "`type` is missing");
         check("type=oci,tar=maybe", "`tar` is `true` or `false`");
         check("type=local,dest=x,mode=delete", "`mode` is `copy`");
-        check("type=oci,attestation-inline=true", "not supported");
+        check("type=tar,dest=x,attestation-inline=true", "within an index");
         check("type=image,store=false", "in the store in any case");
     }
 

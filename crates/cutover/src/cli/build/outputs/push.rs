@@ -23,12 +23,17 @@ impl Result {
         output: &Output,
         attest: &Attestations,
     ) -> Outcome<Descriptor> {
-        let digest = self.to_push(store, output.form)?;
+        let plain = self.to_push(store, output.form)?;
+        let inline = output.inline && attest.is_any();
         let mut options = transfer::options(cutover_store::host_platform())?;
         options.form = output.form.layers;
         options.tls.unchecked |= output.insecure;
         let mut last = None;
         for name in &output.names {
+            let digest = match inline {
+                true => self.with_statements(ui, store, (output, name), &options, attest)?,
+                false => plain.clone(),
+            };
             let to = if output.by_digest { name.at(digest.clone()) } else { name.clone() };
             ui.say(format!("pushing `{name}`"));
             let pushed = transfer::push(ui, store, &[(digest.clone(), to)], &options)?;
@@ -38,14 +43,14 @@ impl Result {
                     "pushed `{name}`: digest: {} size: {}",
                     descriptor.digest, descriptor.size
                 ));
-                if self.index.is_none() {
+                if self.index.is_none() && !inline {
                     // what a registry calls it is a name of the image here, too, as after a pull
                     let local = &self.images[0].0.digest;
                     store.images().tag(&name.at(descriptor.digest.clone()), local)?;
                 }
                 last = Some(descriptor);
             }
-            if attest.is_any() {
+            if attest.is_any() && !inline {
                 self.push_referrers(ui, store, (output, name), &options, attest)?;
             }
         }
@@ -80,6 +85,41 @@ impl Result {
         Ok(())
     }
 
+    /// The index to push: the images, and the statements about what they became in the registry,
+    /// to which they are pushed first.
+    fn with_statements(
+        &self,
+        ui: Ui,
+        store: &Store,
+        (output, name): (&Output, &Reference),
+        options: &Options,
+        attest: &Attestations,
+    ) -> Outcome<Digest> {
+        let (mut entries, mut statements) = (Vec::new(), Vec::new());
+        for ((image, digest), (_, entry)) in
+            self.children(store, output.form)?.into_iter().zip(&self.images)
+        {
+            let own = Image::load(store, &digest)?;
+            let kind = own.manifest.media_type.as_deref().unwrap_or(media_type::OCI_MANIFEST);
+            // the push writes into the index what the image becomes
+            entries.push(Descriptor {
+                platform: entry.platform.clone(),
+                annotations: entry.annotations.clone(),
+                ..described(kind, &own.manifest_bytes)
+            });
+            let at = name.at(digest.clone());
+            let pushed = transfer::push(ui.quiet(), store, &[(digest, at)], options)?;
+            let Some(subject) = pushed.first().map(|pushed| &pushed.descriptor) else { continue };
+            let one = attest.inline(store, image, subject, &output.names)?;
+            for document in one.documents.iter().chain([&one.manifest]) {
+                store.blobs().put(document)?;
+            }
+            statements.push(one.entry);
+        }
+        entries.append(&mut statements);
+        Ok(store.blobs().put(&index_of(self.index.as_ref(), entries))?)
+    }
+
     /// Each image with the manifest that is pushed for it.
     fn children(&self, store: &Store, form: Form) -> Outcome<Vec<(&Image, Digest)>> {
         let mut all = Vec::new();
@@ -112,7 +152,7 @@ impl Result {
         }
         match &self.index {
             None => Ok(entries.remove(0).digest),
-            Some(index) => Ok(store.blobs().put(&index_of(index, entries))?),
+            Some(index) => Ok(store.blobs().put(&index_of(Some(index), entries))?),
         }
     }
 }
