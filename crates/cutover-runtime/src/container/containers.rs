@@ -270,12 +270,11 @@ impl Containers {
             if !name.starts_with(REMOVING) && !name.starts_with(".creating-") && !is_lost() {
                 continue;
             }
+            // One that is being created at this moment is seconds old and may not have its config yet.
+            if name.starts_with(".creating-") && is_recent(&entry) {
+                continue;
+            }
             if let Ok(config) = files::read_config(&entry.path().join("config.json")) {
-                // One that is being created at this moment is seconds old; leave it alone.
-                let age = clock::now().duration_since(config.created_at);
-                if name.starts_with(".creating-") && age.as_secs() < 60 {
-                    continue;
-                }
                 release_name(&self.places, &config);
             }
             fs::remove_dir_all(entry.path())?;
@@ -289,6 +288,13 @@ impl Containers {
         self.program = Program::At(program.to_owned());
         self
     }
+}
+
+/// Whether a directory was changed within the last minute. One that is gone is not ours to remove.
+fn is_recent(entry: &fs::DirEntry) -> bool {
+    let changed = entry.metadata().and_then(|metadata| metadata.modified());
+    let changed = changed.ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
+    changed.is_none_or(|time| clock::now().duration_since(time).as_secs() < 60)
 }
 
 /// Makes a directory that others may not list, with what it is in.

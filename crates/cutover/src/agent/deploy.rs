@@ -15,7 +15,7 @@ use cutover_release::{
 };
 use cutover_runtime::container::Error as ContainerError;
 use cutover_runtime::net::NetError;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::conversation::Conversation;
 use super::protocol::{Event, Services, Summary};
@@ -350,16 +350,28 @@ pub(crate) fn resume_all(shared: &Arc<Shared>) {
     }
 }
 
+/// Before a deployment that cannot be resumed is given up, half a minute in all.
+const LONGEST_NAP: Duration = Duration::from_secs(20);
+
 fn resume_one(shared: &Arc<Shared>, app: &str, number: u64) {
     let Ok(conversation) = shared.claim(app) else { return };
     let (shared, app) = (Arc::clone(shared), app.to_owned());
     std::thread::spawn(move || {
         let started = clock::since_epoch();
-        let event = match resumed(&shared, &app, number, &conversation, started) {
-            Ok(event) => event,
-            Err(failure) => {
-                error!(app, deployment = number, "cannot resume: {failure}");
-                refused(failure)
+        let mut nap = Duration::from_millis(100);
+        let event = loop {
+            match resumed(&shared, &app, number, &conversation, started) {
+                Ok(event) => break event,
+                // what is looked at may be changing at this moment, and nobody else would finish it
+                Err(failure) if nap < LONGEST_NAP => {
+                    warn!(app, deployment = number, "cannot resume yet: {failure}");
+                    std::thread::sleep(nap);
+                    nap *= 2;
+                }
+                Err(failure) => {
+                    error!(app, deployment = number, "cannot resume: {failure}");
+                    break refused(failure);
+                }
             }
         };
         conversation.say(event);

@@ -118,7 +118,7 @@ fn kill_the_agent_at(kinds: &[&str]) {
         assert_eq!(said.code == 0, serving == deployment, "killed at {kind}: {}", said.err);
         shop.serves(&serving.to_string());
         let ended = shop.root.json(&["ledger", "--json"]);
-        assert!(ended[0]["outcome"].is_object(), "killed at {kind}: {ended:#}");
+        assert!(ended[0]["outcome"].is_object(), "killed at {kind}: {}\n{ended:#}", said.err);
     }
     load.end_without_failure();
 }
