@@ -60,6 +60,10 @@ pub(crate) fn run(paths: &Paths) -> Outcome {
     reconcile::spawn(&shared);
     info!(pid = std::process::id(), root = %paths.root.display(), "the agent runs");
     let all = server::serve(&listener, &shared);
+    if all {
+        // before the socket goes: whoever waits for that may end the proxy, and it would come back
+        proxy.keep_ended();
+    }
     drop(fs::remove_file(paths.agent_socket()));
     shared.shut_down();
     if all {

@@ -151,9 +151,14 @@ impl Proxy {
         )?)
     }
 
+    /// From now on a proxy that ends is not started again.
+    pub(crate) fn keep_ended(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
     /// Ends the proxy for good.
     pub(crate) fn end(&self) {
-        self.ending.store(true, Ordering::SeqCst);
+        self.keep_ended();
         self.held().clear();
         let (grace, deadline) = (Duration::from_millis(100), Duration::from_secs(10));
         let asked = Client::connect(&self.paths.proxy_socket())
