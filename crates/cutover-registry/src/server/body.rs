@@ -23,8 +23,8 @@ pub struct Body(Kind);
 enum Kind {
     Full(Option<Bytes>),
     File(FilePart),
-    /// The connection sends the file itself; what is left to be asked for.
-    Sent(u64),
+    /// The connection sends the file itself.
+    Sent(SentPart),
 }
 
 /// A part of a file that is still to be sent. One piece is read ahead on another thread.
@@ -33,6 +33,15 @@ struct FilePart {
     file: Option<fs_err::File>,
     rest: Range<u64>,
     reading: Option<JoinHandle<io::Result<(fs_err::File, Bytes)>>>,
+}
+
+/// A part of a file that the connection sends. It gets the file when the body is first asked for bytes:
+/// of an answer that is dropped before that, nothing may wait in the connection.
+#[derive(Debug)]
+struct SentPart {
+    pending: Option<(Outlet, fs_err::File, Range<u64>)>,
+    /// Bytes that are still to be asked for.
+    rest: u64,
 }
 
 impl Body {
@@ -47,9 +56,9 @@ impl Body {
     /// These bytes of a file, which must have them: sent by the kernel where the connection can.
     pub(super) fn file(file: fs_err::File, part: Range<u64>, outlet: Option<&Outlet>) -> Self {
         if let Some(outlet) = outlet {
-            let size = part.end - part.start;
-            outlet.push(file, part);
-            return Self(Kind::Sent(size));
+            let rest = part.end - part.start;
+            let pending = Some((outlet.clone(), file, part));
+            return Self(Kind::Sent(SentPart { pending, rest }));
         }
         Self(Kind::File(FilePart { file: Some(file), rest: part, reading: None }))
     }
@@ -66,12 +75,7 @@ impl HttpBody for Body {
         match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::File(part) => part.poll(cx).map(|data| data.map(|data| data.map(Frame::data))),
-            Kind::Sent(0) => Poll::Ready(None),
-            Kind::Sent(rest) => {
-                let size = usize::try_from(*rest).unwrap_or(usize::MAX).min(HOLE.len());
-                *rest -= size as u64;
-                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&HOLE[..size])))))
-            }
+            Kind::Sent(part) => Poll::Ready(part.next().map(|hole| Ok(Frame::data(hole)))),
         }
     }
 
@@ -79,7 +83,7 @@ impl HttpBody for Body {
         match &self.0 {
             Kind::Full(bytes) => bytes.is_none(),
             Kind::File(part) => part.rest.is_empty(),
-            Kind::Sent(rest) => *rest == 0,
+            Kind::Sent(part) => part.rest == 0,
         }
     }
 
@@ -87,8 +91,19 @@ impl HttpBody for Body {
         SizeHint::with_exact(match &self.0 {
             Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Kind::File(part) => part.rest.end - part.rest.start,
-            Kind::Sent(rest) => *rest,
+            Kind::Sent(part) => part.rest,
         })
+    }
+}
+
+impl SentPart {
+    fn next(&mut self) -> Option<Bytes> {
+        if let Some((outlet, file, part)) = self.pending.take() {
+            outlet.push(file, part);
+        }
+        let size = usize::try_from(self.rest).unwrap_or(usize::MAX).min(HOLE.len());
+        self.rest -= size as u64;
+        (size > 0).then(|| Bytes::from_static(&HOLE[..size]))
     }
 }
 
@@ -117,4 +132,24 @@ fn read(file: fs_err::File, from: u64, size: u64) -> io::Result<(fs_err::File, B
     let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
     file.file().read_exact_at(&mut bytes, from)?;
     Ok((file, bytes.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_dropped_leaves_no_file_to_send() {
+        let outlet = Outlet::default();
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let file = || fs_err::File::open(path.path()).unwrap();
+        drop(Body::file(file(), 0..5, Some(&outlet)));
+        assert!(outlet.is_empty());
+        let Body(Kind::Sent(mut part)) = Body::file(file(), 0..5, Some(&outlet)) else {
+            panic!("the connection sends it");
+        };
+        assert_eq!(part.next().unwrap().len(), 5);
+        assert!(!outlet.is_empty());
+        assert_eq!(part.next(), None);
+    }
 }

@@ -41,6 +41,11 @@ impl Outlet {
         parts.push_back(Part { file, next: part.start, end: part.end });
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Sends from the first file. Does not block on the network.
     fn send(&self, stream: &TcpStream, most: usize) -> io::Result<usize> {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
