@@ -402,19 +402,21 @@ fn archive(bundle: &Bundle) -> PathBuf {
 /// Limits that this machine can set, whatever the peer's defaults are.
 const LIMITS: [&str; 2] = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
 
-#[test]
-fn podman_runs_containers_through_it() {
-    if !have("podman") {
-        return;
-    }
-    let bundle = Bundle::new();
-    let dir = tempfile::tempdir().unwrap();
-    let run = |args: &[&str]| podman(dir.path(), &bundle.runtime, args);
-    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let made = run(&["import", archive(&bundle).to_str().unwrap(), "box"]);
+/// What an engine wrote on stdout.
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Imports `box` into an engine and tries what each must do by this runtime. Returns a check of more: flags and
+/// command, exit code, output.
+fn checked<'a>(
+    bundle: &Bundle,
+    run: &'a dyn Fn(&[&str]) -> Output,
+) -> impl Fn(&[&str], i32, &str) + 'a {
+    let made = run(&["import", archive(bundle).to_str().unwrap(), "box"]);
     assert!(made.status.success(), "{made:?}");
     let base = ["run", "--rm", "--network=none", LIMITS[0], LIMITS[1]];
-    let check = |more: &[&str], code: i32, expected: &str| {
+    let check = move |more: &[&str], code: i32, expected: &str| {
         let args: Vec<&str> = base.iter().chain(more).copied().collect();
         let output = run(&args);
         assert_eq!(output.status.code(), Some(code), "{more:?}: {output:?}");
@@ -451,13 +453,25 @@ fn podman_runs_containers_through_it() {
         "ro",
     );
     check(&["-t", "box", "tty"], 0, "/dev/pts/0");
+    check(&["box", "sh", "-c", "exit 9"], 9, "");
+    check(&["box", "nosuch"], 127, "");
+    check
+}
+
+#[test]
+fn podman_runs_containers_through_it() {
+    if !have("podman") {
+        return;
+    }
+    let bundle = Bundle::new();
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| podman(dir.path(), &bundle.runtime, args);
+    let check = checked(&bundle, &run);
     check(
         &["--uidmap", "0:100000:65536", "box", "cat", "/proc/self/uid_map"],
         0,
         "0     100000      65536",
     );
-    check(&["box", "sh", "-c", "exit 9"], 9, "");
-    check(&["box", "nosuch"], 127, "");
     check(&["box", "/etc/passwd"], 126, "");
     let started = run(&[
         "run",
@@ -535,54 +549,13 @@ fn docker_runs_containers_through_it() {
     }
     let bundle = Bundle::new();
     let daemon = Dockerd::start(&bundle.runtime);
-    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    let made = daemon.docker(&["import", archive(&bundle).to_str().unwrap(), "box"]);
-    assert!(made.status.success(), "{made:?}");
-    let base = ["run", "--rm", "--network=none", LIMITS[0], LIMITS[1]];
-    let check = |more: &[&str], code: i32, expected: &str| {
-        let args: Vec<&str> = base.iter().chain(more).copied().collect();
-        let output = daemon.docker(&args);
-        assert_eq!(output.status.code(), Some(code), "{more:?}: {output:?}");
-        assert_eq!(text(&output), expected, "{more:?}: {output:?}");
-    };
-    check(&["box", "echo", "through it"], 0, "through it");
-    check(
-        &[
-            "--user",
-            "5:6",
-            "--read-only",
-            "box",
-            "sh",
-            "-c",
-            "id -u; touch /x 2>/dev/null || echo ro",
-        ],
-        0,
-        "5\nro",
-    );
-    check(
-        &[
-            "-m",
-            "64m",
-            "--pids-limit",
-            "20",
-            "-v",
-            "/etc:/v:ro",
-            "box",
-            "sh",
-            "-c",
-            "touch /v/x 2>/dev/null || echo ro",
-        ],
-        0,
-        "ro",
-    );
+    let run = |args: &[&str]| daemon.docker(args);
+    let check = checked(&bundle, &run);
     check(
         &["--privileged", "box", "sh", "-c", "mount -t tmpfs t /tmp && echo mounted"],
         0,
         "mounted",
     );
-    check(&["box", "sh", "-c", "exit 9"], 9, "");
-    check(&["box", "nosuch"], 127, "");
-    check(&["-t", "box", "tty"], 0, "/dev/pts/0");
     let started = daemon.docker(&[
         "run",
         "-d",
