@@ -30,6 +30,7 @@ mod sync;
 pub mod tar;
 mod transfers;
 mod tree_tar;
+mod verified;
 
 pub use blobs::{BlobError, BlobWriter, Blobs, PendingBlob};
 pub use compress::{LayerForm, ParseFormError, Spooled};
@@ -48,3 +49,4 @@ pub use store::{Lease, OpenError, Store};
 pub use tar::TarError;
 pub use transfers::Transfers;
 pub use tree_tar::tree_tar;
+pub use verified::Verified;

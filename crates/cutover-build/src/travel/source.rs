@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use cutover_core::Digest;
 use cutover_core::digest::Hasher;
 use cutover_core::oci::{Descriptor, Manifest};
-use cutover_store::MAX_DOCUMENT;
+use cutover_store::{MAX_DOCUMENT, Verified};
 use rustix::fs::{Mode, OFlags};
 
 use crate::output::REF_NAME;
@@ -103,9 +103,9 @@ pub fn layer_reader(blob: &Descriptor, file: File, size: u64) -> io::Result<Box<
     if size > actual.saturating_mul(MAX_RATIO).max(FREE) {
         return Err(wrong(format!("{actual} bytes cannot be a layer of {size} bytes")));
     }
-    let hasher = Some(Hasher::new(blob.digest.algorithm()));
-    let mut checked =
-        BufReader::with_capacity(64 << 10, Checked { file, hasher, expected: blob.digest.clone() });
+    let problem = format!("blob {} is corrupted: its bytes are", blob.digest);
+    let checked = Verified::new(file, blob.digest.clone(), problem);
+    let mut checked = BufReader::with_capacity(64 << 10, checked);
     let start = io::BufRead::fill_buf(&mut checked)?;
     let plain: Box<dyn Read + Send> = match start {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(checked)),
@@ -115,33 +115,6 @@ pub fn layer_reader(blob: &Descriptor, file: File, size: u64) -> io::Result<Box<
         _ => Box::new(checked),
     };
     Ok(Box::new(plain.take(size.saturating_add(1))))
-}
-
-/// Compares what was read with its digest at the end.
-struct Checked {
-    file: File,
-    hasher: Option<Hasher>,
-    expected: Digest,
-}
-
-impl Read for Checked {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        if count == 0
-            && !buffer.is_empty()
-            && let Some(hasher) = self.hasher.take()
-        {
-            let actual = hasher.finish();
-            if actual != self.expected {
-                let text = format!("blob {} is corrupted: its bytes are {actual}", self.expected);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-        }
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use std::io::{self, Read};
 
 use cutover_core::Digest;
-use cutover_core::digest::Hasher;
 use cutover_core::oci::Descriptor;
 
 use super::{SnapshotError, Snapshots};
 use crate::blobs::BlobError;
 use crate::compress::LayerForm;
 use crate::layer::Packer;
+use crate::verified::Verified;
 
 /// A layer's bytes as its descriptor names them: from the blob, or made anew from the snapshot
 /// and checked against the digest; what does not match ends in an error.
@@ -21,16 +21,8 @@ pub struct LayerReader {
 #[derive(Debug)]
 enum Source {
     Blob(std::fs::File),
-    Snapshot(Box<Remade>),
-}
-
-/// A tar that is made while it is read.
-#[derive(Debug)]
-struct Remade {
-    tar: Packer,
-    /// Taken at the end.
-    hasher: Option<Hasher>,
-    expected: Digest,
+    /// A tar that is made while it is read.
+    Snapshot(Box<Verified<Packer>>),
 }
 
 impl Snapshots {
@@ -51,9 +43,9 @@ impl Snapshots {
             return Err(missing.into());
         }
         let tar = self.packer(chain_id)?;
-        let hasher = Some(Hasher::new(layer.digest.algorithm()));
-        let expected = layer.digest.clone();
-        Ok(LayerReader { source: Source::Snapshot(Box::new(Remade { tar, hasher, expected })) })
+        let problem = "its snapshot was changed: the tar is";
+        let remade = Verified::new(tar, layer.digest.clone(), problem);
+        Ok(LayerReader { source: Source::Snapshot(Box::new(remade)) })
     }
 }
 
@@ -63,25 +55,5 @@ impl Read for LayerReader {
             Source::Blob(file) => file.read(buffer),
             Source::Snapshot(remade) => remade.read(buffer),
         }
-    }
-}
-
-impl Read for Remade {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.tar.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        if count == 0
-            && !buffer.is_empty()
-            && let Some(hasher) = self.hasher.take()
-        {
-            let actual = hasher.finish();
-            if actual != self.expected {
-                let text = format!("its snapshot was changed: the tar is {actual}");
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-            }
-        }
-        Ok(count)
     }
 }
